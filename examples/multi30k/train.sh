@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Train the plain Transformer, or the same Transformer as the leader of a tree that learns by TSA.
+#
+#   train.sh plain|tsa DATA_BIN SAVE_DIR [further fairseq-train flags, e.g. --seed 2 --fp16]
+#
+# Both runs share every setting but the tree and its objective: `plain` is a chain of four decoder
+# layers under the plain task loss, which equals fairseq's own `transformer` architecture of this
+# size under `label_smoothed_cross_entropy`. Sizes and recipe are those of the tiny Transformer of
+# Wu et al. 2021 (https://aclanthology.org/2021.acl-long.480), with patience 5.
+# A further flag wins over the one set here. Run again, it resumes from SAVE_DIR/checkpoint_last.pt.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+if [ -d "$root/.venv/bin" ]; then PATH="$root/.venv/bin:$PATH"; fi
+
+fail() { echo "train.sh: error: $*" >&2; exit 1; }
+
+[ $# -ge 3 ] || fail "expected plain|tsa DATA_BIN SAVE_DIR, got $# arguments"
+method=$1 data=$2 save=$3
+shift 3
+case $method in
+  plain) tree=(--tree 4 --kd-objective independent) ;;
+  tsa) tree=(--kd-objective tsa) ;;
+  *) fail "method '$method' is unknown; choose plain or tsa" ;;
+esac
+[ -f "$data/dict.de.txt" ] || fail "DATA_BIN '$data' holds no dict.de.txt; run prepare.sh first"
+command -v fairseq-train > /dev/null || fail "'fairseq-train' is not on PATH; run 'make .venv' in $root first"
+
+mkdir -p "$save"
+fairseq-train "$data" --user-dir "$root/tsa_mt" --task translation \
+  --source-lang en --target-lang de \
+  --arch tree_transformer_multi30k --share-all-embeddings --dropout 0.3 \
+  --criterion online_kd "${tree[@]}" --label-smoothing 0.1 \
+  --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 0.0 --weight-decay 0.0 \
+  --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 2000 --warmup-init-lr 1e-07 \
+  --max-tokens 4096 --required-batch-size-multiple 1 --seed 1 \
+  --best-checkpoint-metric loss --patience 5 --keep-last-epochs 10 \
+  --no-progress-bar --log-format simple --log-interval 100 \
+  --save-dir "$save" "$@" 2>&1 | tee -a "$save/train.log"
