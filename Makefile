@@ -1,0 +1,70 @@
+# make .venv   the virtual environment with everything in it
+# make demo    the main job end to end, into ./demo-out
+# make test    the test suite
+# make lint    style checks
+#
+# PYTHON=...   the Python to build .venv from (3.10 or later). A torch that it already has is used
+#              as it is and never replaced.
+# TORCH=...    what to install where there is none.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv demo test lint
+
+help:
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
+
+.venv: $(STAMP)
+
+# Where the given Python keeps its torch; empty if it has none.
+define FIND_TORCH
+import importlib.util, pathlib
+spec = importlib.util.find_spec("torch")
+print(pathlib.Path(spec.origin).parent.parent if spec and spec.origin else "")
+endef
+
+define CHECK_PYTHON
+import sys
+sys.exit(None if sys.version_info >= (3, 10) else "tsa-mt needs Python 3.10 or later and %s is %s: \
+make .venv PYTHON=/path/to/python3.11" % (sys.executable, sys.version.split()[0]))
+endef
+
+define PIN_TORCH
+from importlib.metadata import version
+print("torch==" + version("torch"))
+endef
+
+export FIND_TORCH CHECK_PYTHON PIN_TORCH
+
+# Built in this order: a torch first (fairseq's build needs one, and pip would take a larger one
+# than necessary), then fairseq by hash, then this project in place under constraints.
+$(STAMP): setup.py constraints.txt fairseq-hashes.txt
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@set -e; test -x $(BIN)/python || { \
+	    found="$$($(PYTHON) -c "$$FIND_TORCH")"; \
+	    if test -n "$$found"; then \
+	        echo "using the torch in $$found"; \
+	        $(PYTHON) -m venv --system-site-packages $(VENV); \
+	        echo "$$found" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/parent.pth"; \
+	    else $(PYTHON) -m venv $(VENV); fi; }
+	@$(BIN)/python -c "import torch" 2>/dev/null || $(PIP) install "$(TORCH)"
+	@$(BIN)/python -c "$$PIN_TORCH" > $(VENV)/torch.txt
+	$(PIP) install -c $(VENV)/torch.txt setuptools wheel cython numpy
+	$(PIP) install -c $(VENV)/torch.txt --no-build-isolation --no-deps --require-hashes -r fairseq-hashes.txt
+	$(PIP) install -c $(VENV)/torch.txt -c constraints.txt --no-build-isolation -e ".[test]"
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo/run.py --out demo-out
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .

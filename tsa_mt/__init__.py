@@ -1,0 +1,19 @@
+"""Online knowledge distillation with tree-shaped networks, as a fairseq plugin.
+
+One training run grows a tree of layers whose leaves teach each other; one leaf ships. Importing this
+package registers the plugin wherever fairseq is installed, so that ``--user-dir`` pointing here is all
+that ``fairseq-train`` needs. Without fairseq the trees, the objectives and the head work on their own.
+"""
+
+import importlib.util
+
+__version__ = "0.1.0"
+
+if importlib.util.find_spec("fairseq") is not None:
+    from tsa_mt import compat
+
+    compat.apply()  # before anything of ours that imports fairseq
+
+    for _room in ("criterion", "translation", "vision"):
+        if importlib.util.find_spec(f"tsa_mt.{_room}") is not None:
+            importlib.import_module(f"tsa_mt.{_room}")

@@ -1,0 +1,512 @@
+"""Run-time fixes that let fairseq work on today's PyTorch and NumPy.
+
+fairseq is a finished project; the stack under it is not. Each :class:`Fix` in :data:`FIXES` mends one
+defect by replacing one attribute of one fairseq module. A fix applies only where its defect is there,
+applying it twice changes nothing, and none of them edits a file. ``import tsa_mt`` applies them all
+before anything else of ours, hence also inside ``--user-dir tsa_mt``, which fairseq imports before it
+parses its options. ``tsa-mt doctor`` prints the table; docs/compatibility.md explains it.
+
+Loading checkpoints stays safe: the few classes that a fairseq checkpoint holds are allow-listed for
+``torch.load(weights_only=True)``, the safety itself is never switched off.
+"""
+
+import argparse
+import functools
+import importlib.util
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+logger = logging.getLogger(__name__)
+
+ACTIVE = "active"
+NOT_NEEDED = "not needed"
+SKIPPED = "skipped"
+
+_status: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Fix:
+    """One defect of fairseq and its mend.
+
+    Attributes:
+        name: the name that ``tsa-mt doctor`` prints.
+        why: what goes wrong without it, in one sentence.
+        versions: where the defect is found, in words.
+        present: tells whether the defect is there; runs nothing slow.
+        mend: puts it right by replacing an attribute.
+    """
+
+    name: str
+    why: str
+    versions: str
+    present: Callable[[], bool]
+    mend: Callable[[], None]
+
+
+class _Overlay:
+    """A module as one other module shall see it: with a few attributes replaced."""
+
+    def __init__(self, module, **replaced):
+        self._module = module
+        self.__dict__.update(replaced)
+
+    def __getattr__(self, name):
+        return getattr(self._module, name)
+
+
+def _import_fairseq() -> None:
+    """Imports fairseq; some of its modules set the root logger to DEBUG and give it a handler."""
+    if "fairseq" in sys.modules:
+        return
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    import fairseq  # noqa: F401
+
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
+# --- checkpoints --------------------------------------------------------------------------------
+
+
+def _checkpoint_classes() -> list:
+    """What a fairseq checkpoint holds beside tensors and plain containers.
+
+    Its arguments are a Namespace, its running averages are NumPy scalars and arrays. NumPy 1 and 2
+    call the same functions by two names; both occur in checkpoints.
+    """
+    core = importlib.import_module("numpy._core" if hasattr(np, "_core") else "numpy.core")
+    functions = [
+        (function, f"{package}.multiarray.{function.__name__}")
+        for package in ("numpy.core", "numpy._core")
+        for function in (core.multiarray._reconstruct, core.multiarray.scalar)
+    ]
+    codes = np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"
+    dtypes = sorted({type(np.dtype(code)) for code in codes}, key=str)
+    return [argparse.Namespace, np.ndarray, np.dtype, *dtypes, *functions]
+
+
+def _allow_checkpoint_classes() -> None:
+    torch.serialization.add_safe_globals(_checkpoint_classes())
+
+
+def _loads_unsafely() -> bool:
+    from fairseq import checkpoint_utils
+
+    names = checkpoint_utils.load_checkpoint_to_cpu.__code__.co_names
+    constants = checkpoint_utils.load_checkpoint_to_cpu.__code__.co_consts
+    return "load" in names and any("weights_only" in c for c in constants if isinstance(c, tuple))
+
+
+def _load_safely() -> None:
+    from fairseq import checkpoint_utils
+
+    def load(*args, **kwargs):
+        return torch.load(*args, **{**kwargs, "weights_only": True})
+
+    checkpoint_utils.torch = _Overlay(torch, load=load)
+
+
+def _config_classes() -> list:
+    """The classes of an OmegaConf tree, as rank 0 sends it to the others."""
+    import collections
+    import typing
+
+    from omegaconf import DictConfig, ListConfig, base, nodes
+
+    return [
+        DictConfig,
+        ListConfig,
+        base.ContainerMetadata,
+        base.Metadata,
+        nodes.AnyNode,
+        typing.Any,
+        collections.defaultdict,
+        argparse.Namespace,
+        dict,
+        list,
+        int,
+    ]
+
+
+def _allow_config_in_broadcast() -> None:
+    from fairseq.distributed import utils
+
+    original = utils._broadcast_object_slow
+
+    @functools.wraps(original)
+    def broadcast(*args, **kwargs):
+        with torch.serialization.safe_globals([*_config_classes(), utils._TensorPlaceholder]):
+            return original(*args, **kwargs)
+
+    utils._broadcast_object_slow = broadcast
+
+
+# --- several processes --------------------------------------------------------------------------
+
+TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+
+
+def _take_torchrun_environment() -> None:
+    from fairseq.distributed import utils
+
+    original = utils.infer_init_method
+
+    @functools.wraps(original)
+    def infer(cfg, force_distributed=False):
+        if cfg.distributed_world_size == 1 and all(key in os.environ for key in TORCHRUN):
+            cfg.distributed_world_size = int(os.environ["WORLD_SIZE"])
+        return original(cfg, force_distributed)
+
+    def launch(cfg):
+        cfg.distributed_init_method = "env://"
+        cfg.distributed_world_size = int(os.environ["WORLD_SIZE"])
+        cfg.distributed_rank = int(os.environ["RANK"])
+        local = int(os.environ.get("LOCAL_RANK", cfg.distributed_rank))
+        cfg.device_id = local % max(1, torch.cuda.device_count())
+        cfg.distributed_no_spawn = True
+
+    utils.infer_init_method = infer
+    utils._infer_torch_distributed_launch_init = launch
+
+
+def _use_gloo_on_cpu() -> None:
+    from fairseq.distributed import utils
+
+    original = utils.distributed_init
+
+    @functools.wraps(original)
+    def distributed_init(cfg):
+        on_cpu = cfg.common.cpu or not torch.cuda.is_available()
+        if on_cpu and cfg.distributed_training.distributed_backend == "nccl":
+            logger.info("distributed backend nccl needs GPUs: using gloo")
+            cfg.distributed_training.distributed_backend = "gloo"
+        return original(cfg)
+
+    utils.distributed_init = distributed_init
+
+
+def _no_device_ids_on_cpu() -> None:
+    from fairseq.models import distributed_fairseq_model as module
+
+    class DistributedDataParallel(module.DistributedDataParallel):
+        """PyTorch's, which refuses device ids for a module on the CPU."""
+
+        def __init__(self, module, device_ids=None, output_device=None, **kwargs):
+            if all(p.device.type == "cpu" for p in module.parameters()):
+                device_ids = output_device = None
+            super().__init__(module, device_ids, output_device, **kwargs)
+
+    module.DistributedDataParallel = DistributedDataParallel
+
+
+# --- precision ----------------------------------------------------------------------------------
+
+
+def _bf16_means_tpu() -> bool:
+    return importlib.util.find_spec("torch_xla") is None
+
+
+def _bf16_without_tpu() -> None:
+    from fairseq import options
+
+    original = options.parse_args_and_arch
+    asked = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    asked.add_argument("--tpu", action="store_true")
+
+    @functools.wraps(original)
+    def parse(parser, input_args=None, *args, **kwargs):
+        result = original(parser, input_args, *args, **kwargs)
+        parsed = result[0] if isinstance(result, tuple) else result
+        parsed.tpu = asked.parse_known_args(input_args)[0].tpu
+        return result
+
+    options.parse_args_and_arch = parse
+
+
+def _flat_parameters_on_cpu() -> None:
+    from fairseq.optim import fp16_optimizer
+
+    cuda = _Overlay(torch.cuda, current_device=lambda: 0)
+    fp16_optimizer.torch = _Overlay(torch, cuda=cuda)
+
+
+def _unscale_once() -> None:
+    from fairseq.optim.amp_optimizer import AMPOptimizer
+
+    def step(self):
+        # The scaler remembers what it has unscaled by object; clip_grad_norm gave it this one.
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    AMPOptimizer.step = step
+
+
+def _has_fast_path() -> bool:
+    from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+
+    return "can_use_fastpath" in TransformerEncoderLayerBase.__init__.__code__.co_names
+
+
+def _no_fast_path() -> None:
+    from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+
+    never = property(lambda self: False, lambda self, value: None)
+    TransformerEncoderLayerBase.can_use_fastpath = never
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def _drops_last_batch() -> bool:
+    from fairseq.data import data_utils
+
+    batches = data_utils.batch_by_size(
+        np.arange(3),
+        lambda index: 1,
+        num_tokens_vec=np.ones(3, dtype=np.int64),
+        max_sentences=2,
+        required_batch_size_multiple=2,
+    )
+    return sum(map(len, batches)) < 3
+
+
+def _keep_last_batch() -> None:
+    from fairseq.data import data_utils
+
+    original = data_utils.batch_by_size
+
+    @functools.wraps(original)
+    def batch_by_size(indices, *args, **kwargs):
+        if not isinstance(indices, np.ndarray):
+            indices = np.fromiter(indices, dtype=np.int64, count=-1)
+        batches = original(indices, *args, **kwargs)
+        rest = indices[sum(map(len, batches)) :]  # batches are consecutive slices of indices
+        return [*batches, rest] if len(rest) else batches
+
+    data_utils.batch_by_size = batch_by_size
+
+
+def _percentile_fails() -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            np.percentile([1, 2], [50], interpolation="lower")
+    except (TypeError, DeprecationWarning):
+        return True
+    return False
+
+
+def _lower_percentile() -> None:
+    from fairseq.data import data_utils
+
+    def get_buckets(sizes, num_buckets):
+        shares = np.linspace(0, 100, num_buckets + 1)
+        return np.unique(np.percentile(sizes, shares, method="lower")[1:])
+
+    data_utils.get_buckets = get_buckets
+
+
+def _compat_gone() -> bool:
+    return not hasattr(np, "compat")
+
+
+def _give_compat() -> None:
+    from fairseq.data import language_pair_dataset, token_block_dataset
+
+    numpy = _Overlay(np, compat=_Overlay(np, long=int))
+    language_pair_dataset.np = numpy
+    token_block_dataset.np = numpy
+
+
+# --- --user-dir ---------------------------------------------------------------------------------
+
+
+def _same_place(path: str, other: str) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+def _find_user_dir(user_dir: str, package: str) -> str:
+    """The directory that fairseq means by ``user_dir``: as given, or beside or in fairseq."""
+    import fairseq
+
+    base = os.path.dirname(fairseq.__file__)
+    for path in (user_dir, os.path.join(base, user_dir), os.path.join(base, "..", user_dir)):
+        if os.path.exists(path):
+            return path
+    return package if user_dir == os.path.basename(package) else user_dir
+
+
+def _accept_ourselves() -> None:
+    from fairseq import utils
+
+    original = utils.import_user_module
+    package = os.path.dirname(os.path.abspath(__file__))
+    name = os.path.basename(package)
+
+    @functools.wraps(original)
+    def import_user_module(args):
+        user_dir = getattr(args, "user_dir", None)
+        if user_dir is None:
+            return original(args)
+        path = _find_user_dir(user_dir, package)
+        if _same_place(path, package):
+            return None
+        if os.path.exists(path) and os.path.basename(os.path.abspath(path)) == name:
+            raise ImportError(
+                f"--user-dir {user_dir} is another copy of {name} than the one that is imported "
+                f"already, from {package}: give --user-dir {package}, or install only one of them"
+            )
+        return original(args)
+
+    # fairseq keeps its memo on the function object it finds under this name.
+    utils.import_user_module = import_user_module
+
+
+def _always() -> bool:
+    return True
+
+
+FIXES = (
+    Fix(
+        "checkpoint-classes",
+        "torch.load refuses the Namespace and the NumPy scalars in a fairseq checkpoint, "
+        "so resuming and translating fail",
+        "every fairseq, torch 2.6 and later",
+        _always,
+        _allow_checkpoint_classes,
+    ),
+    Fix(
+        "safe-loading",
+        "checkpoints are loaded as programs (weights_only=False)",
+        "fairseq on GitHub since 2025-09",
+        _loads_unsafely,
+        _load_safely,
+    ),
+    Fix(
+        "config-broadcast",
+        "resuming in several processes fails: torch.load refuses the OmegaConf classes that rank 0 "
+        "broadcasts",
+        "every fairseq, torch 2.6 and later",
+        _always,
+        _allow_config_in_broadcast,
+    ),
+    Fix(
+        "torchrun",
+        "torchrun on CPU divides by zero GPUs, or is ignored so that two jobs write one save-dir",
+        "every fairseq",
+        _always,
+        _take_torchrun_environment,
+    ),
+    Fix(
+        "gloo-on-cpu",
+        "several processes on CPU need --distributed-backend gloo, the default nccl fails",
+        "every fairseq",
+        _always,
+        _use_gloo_on_cpu,
+    ),
+    Fix(
+        "ddp-on-cpu",
+        "--ddp-backend pytorch_ddp gives device ids to PyTorch, which refuses them on CPU",
+        "every fairseq",
+        _always,
+        _no_device_ids_on_cpu,
+    ),
+    Fix(
+        "bf16-flag",
+        "--bf16 on the command line means a TPU and crashes without one",
+        "every fairseq, where torch_xla is not installed",
+        _bf16_means_tpu,
+        _bf16_without_tpu,
+    ),
+    Fix(
+        "fp16-on-cpu",
+        "--fp16 asks CUDA for the current device, also on CPU",
+        "every fairseq, where there is no GPU",
+        lambda: not torch.cuda.is_available(),
+        _flat_parameters_on_cpu,
+    ),
+    Fix(
+        "amp-unscale",
+        "--amp divides gradients by the loss scale twice",
+        "every fairseq",
+        _always,
+        _unscale_once,
+    ),
+    Fix(
+        "encoder-fast-path",
+        "translating fails in PyTorch's encoder fast path ('Mask Type should be defined')",
+        "fairseq 0.12.2",
+        _has_fast_path,
+        _no_fast_path,
+    ),
+    Fix(
+        "last-batch",
+        "the last batch is dropped in train, valid, test and generate when its size is not a "
+        "multiple of 8",
+        "fairseq-fixed and fairseq on GitHub since 2022-12",
+        _drops_last_batch,
+        _keep_last_batch,
+    ),
+    Fix(
+        "length-buckets",
+        "--num-batch-buckets calls np.percentile(interpolation=...), which is gone",
+        "every fairseq, NumPy 1.22 (warns) and later (fails)",
+        _percentile_fails,
+        _lower_percentile,
+    ),
+    Fix(
+        "numpy-compat",
+        "--num-batch-buckets and token blocks use np.compat.long, which is gone",
+        "every fairseq, NumPy 2",
+        _compat_gone,
+        _give_compat,
+    ),
+    Fix(
+        "user-dir",
+        "--user-dir is compared as a string, so a package that is imported already is refused "
+        "under another spelling or through a link",
+        "every fairseq",
+        _always,
+        _accept_ourselves,
+    ),
+)
+
+
+def apply(skip: Collection[str] = ()) -> None:
+    """Applies every fix whose defect is there and that is not applied yet.
+
+    Args:
+        skip: names of fixes to leave out, for the tests that show what each of them is for.
+
+    Raises:
+        ValueError: if ``skip`` names a fix that does not exist.
+    """
+    unknown = set(skip) - {fix.name for fix in FIXES}
+    if unknown:
+        known = ", ".join(fix.name for fix in FIXES)
+        raise ValueError(f"no such fix: {', '.join(sorted(unknown))}; there are {known}")
+    _import_fairseq()
+    for fix in FIXES:
+        if _status.get(fix.name) == ACTIVE:
+            continue
+        if fix.name in skip:
+            _status[fix.name] = SKIPPED
+        elif fix.present():
+            fix.mend()
+            _status[fix.name] = ACTIVE
+        else:
+            _status[fix.name] = NOT_NEEDED
+
+
+def status() -> dict[str, str]:
+    """What became of each fix: ``active``, ``not needed`` or ``skipped``, by name."""
+    return dict(_status)
