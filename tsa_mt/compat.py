@@ -77,7 +77,7 @@ def _import_fairseq() -> None:
 # --- checkpoints --------------------------------------------------------------------------------
 
 
-def _checkpoint_classes() -> list:
+def checkpoint_classes() -> list:
     """What a fairseq checkpoint holds beside tensors and plain containers.
 
     Its arguments are a Namespace, its running averages are NumPy scalars and arrays. NumPy 1 and 2
@@ -95,7 +95,7 @@ def _checkpoint_classes() -> list:
 
 
 def _allow_checkpoint_classes() -> None:
-    torch.serialization.add_safe_globals(_checkpoint_classes())
+    torch.serialization.add_safe_globals(checkpoint_classes())
 
 
 def _loads_unsafely() -> bool:
