@@ -6,14 +6,18 @@ that ``fairseq-train`` needs. Without fairseq the trees, the objectives and the 
 """
 
 import importlib.util
+import warnings
 
 __version__ = "0.1.0"
 
 if importlib.util.find_spec("fairseq") is not None:
     from tsa_mt import compat
 
-    compat.apply()  # before anything of ours that imports fairseq
-
-    for _room in ("criterion", "translation", "vision"):
-        if importlib.util.find_spec(f"tsa_mt.{_room}") is not None:
-            importlib.import_module(f"tsa_mt.{_room}")
+    try:
+        compat.apply()  # before anything of ours that imports fairseq
+    except compat.BrokenFairseqError as error:
+        warnings.warn(f"the plugin is not registered: {error}; see tsa-mt doctor", stacklevel=2)
+    else:
+        for _room in ("criterion", "translation", "vision"):
+            if importlib.util.find_spec(f"tsa_mt.{_room}") is not None:
+                importlib.import_module(f"tsa_mt.{_room}")

@@ -13,6 +13,7 @@ Loading checkpoints stays safe: the few classes that a fairseq checkpoint holds 
 import argparse
 import functools
 import importlib.util
+import inspect
 import logging
 import os
 import sys
@@ -62,16 +63,30 @@ class _Overlay:
         return getattr(self._module, name)
 
 
-def _import_fairseq() -> None:
-    """Imports fairseq; some of its modules set the root logger to DEBUG and give it a handler."""
+class BrokenFairseqError(ImportError):
+    """fairseq is installed and its import fails; the cause says why."""
+
+
+def import_fairseq() -> None:
+    """Imports fairseq and leaves the root logger as it was.
+
+    One of fairseq's modules sets it to DEBUG and gives it a handler when it is imported.
+
+    Raises:
+        BrokenFairseqError: if fairseq is there but cannot be imported.
+    """
     if "fairseq" in sys.modules:
         return
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
-    import fairseq  # noqa: F401
-
-    root.setLevel(level)
-    root.handlers[:] = handlers
+    try:
+        import fairseq  # noqa: F401
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise BrokenFairseqError(f"fairseq cannot be imported ({reason})") from error
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 # --- checkpoints --------------------------------------------------------------------------------
@@ -94,16 +109,14 @@ def checkpoint_classes() -> list:
     return [argparse.Namespace, np.ndarray, np.dtype, *dtypes, *functions]
 
 
-def _allow_checkpoint_classes() -> None:
+def _allowcheckpoint_classes() -> None:
     torch.serialization.add_safe_globals(checkpoint_classes())
 
 
 def _loads_unsafely() -> bool:
     from fairseq import checkpoint_utils
 
-    names = checkpoint_utils.load_checkpoint_to_cpu.__code__.co_names
-    constants = checkpoint_utils.load_checkpoint_to_cpu.__code__.co_consts
-    return "load" in names and any("weights_only" in c for c in constants if isinstance(c, tuple))
+    return "weights_only=False" in inspect.getsource(checkpoint_utils)
 
 
 def _load_safely() -> None:
@@ -489,12 +502,13 @@ def apply(skip: Collection[str] = ()) -> None:
 
     Raises:
         ValueError: if ``skip`` names a fix that does not exist.
+        BrokenFairseqError: if fairseq is there but cannot be imported.
     """
     unknown = set(skip) - {fix.name for fix in FIXES}
     if unknown:
         known = ", ".join(fix.name for fix in FIXES)
         raise ValueError(f"no such fix: {', '.join(sorted(unknown))}; there are {known}")
-    _import_fairseq()
+    import_fairseq()
     for fix in FIXES:
         if _status.get(fix.name) == ACTIVE:
             continue
