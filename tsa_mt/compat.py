@@ -11,6 +11,8 @@ Loading checkpoints stays safe: the few classes that a fairseq checkpoint holds 
 """
 
 import argparse
+import collections
+import contextlib
 import functools
 import importlib.util
 import inspect
@@ -18,8 +20,9 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,7 +112,7 @@ def checkpoint_classes() -> list:
     return [argparse.Namespace, np.ndarray, np.dtype, *dtypes, *functions]
 
 
-def _allowcheckpoint_classes() -> None:
+def _allow_checkpoint_classes() -> None:
     torch.serialization.add_safe_globals(checkpoint_classes())
 
 
@@ -128,26 +131,27 @@ def _load_safely() -> None:
     checkpoint_utils.torch = _Overlay(torch, load=load)
 
 
+@contextlib.contextmanager
+def allowing(classes: list) -> Iterator[None]:
+    """Allows classes in ``torch.load(weights_only=True)`` for a while.
+
+    ``torch.serialization.safe_globals`` also forbids on leaving what was allowed before entering;
+    this does not.
+
+    Args:
+        classes: classes, functions or ``(function, name)`` pairs.
+    """
+    known = set(torch.serialization.get_safe_globals())
+    with torch.serialization.safe_globals([item for item in classes if item not in known]):
+        yield
+
+
 def _config_classes() -> list:
     """The classes of an OmegaConf tree, as rank 0 sends it to the others."""
-    import collections
-    import typing
-
     from omegaconf import DictConfig, ListConfig, base, nodes
 
-    return [
-        DictConfig,
-        ListConfig,
-        base.ContainerMetadata,
-        base.Metadata,
-        nodes.AnyNode,
-        typing.Any,
-        collections.defaultdict,
-        argparse.Namespace,
-        dict,
-        list,
-        int,
-    ]
+    containers = [DictConfig, ListConfig, base.ContainerMetadata, base.Metadata, nodes.AnyNode]
+    return [*containers, Any, collections.defaultdict, dict, list, int]
 
 
 def _allow_config_in_broadcast() -> None:
@@ -157,7 +161,7 @@ def _allow_config_in_broadcast() -> None:
 
     @functools.wraps(original)
     def broadcast(*args, **kwargs):
-        with torch.serialization.safe_globals([*_config_classes(), utils._TensorPlaceholder]):
+        with allowing([*_config_classes(), utils._TensorPlaceholder]):
             return original(*args, **kwargs)
 
     utils._broadcast_object_slow = broadcast
