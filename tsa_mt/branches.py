@@ -1,0 +1,95 @@
+"""What a tree model hands to a criterion: features per leaf, projections and their predictions.
+
+A *row* is one prediction to make: a target token of a translation, or an image. Everything below
+the model works on rows and knows neither padding nor time.
+"""
+
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class BranchOutputs:
+    """The outputs of every leaf for one batch.
+
+    Attributes:
+        features: One tensor ``(..., dim)`` per leaf, the leader first. All share their leading
+            dimensions (``batch, length`` for text, ``batch`` for images).
+        gates: What the objective's `fuse` computed, by name; leading dimensions as in ``features``.
+    """
+
+    features: List[Tensor]
+    gates: Dict[str, Tensor] = field(default_factory=dict)
+
+    def rows(self, keep: Tensor) -> "BranchOutputs":
+        """Keeps the positions where the boolean mask ``keep`` is true, flattened to rows."""
+        return BranchOutputs(
+            features=[feature[keep] for feature in self.features],
+            gates={name: gate[keep] for name, gate in self.gates.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A linear map from features to logits.
+
+    Attributes:
+        weight: ``(classes, dim)``.
+        bias: ``(classes,)`` or ``None``.
+    """
+
+    weight: Tensor
+    bias: Optional[Tensor] = None
+
+    def same(self, other: "Projection") -> bool:
+        """Whether both use the very same parameters (then one matrix product serves them)."""
+        return self.weight is other.weight and self.bias is other.bias
+
+
+class Predictions:
+    """Logits of all leaves for some rows, with log-probabilities computed once per temperature.
+
+    Args:
+        logits: ``(leaves, rows, classes)``, or one ``(rows, classes)`` tensor per leaf.
+    """
+
+    def __init__(self, logits):
+        self.logits: Tensor = logits if isinstance(logits, Tensor) else torch.stack(list(logits))
+        self._log_probs: Dict[float, Tensor] = {}
+
+    @property
+    def leaves(self) -> int:
+        """Number of leaves."""
+        return self.logits.shape[0]
+
+    def log_probs(self, temperature: float = 1.0) -> Tensor:
+        """``log softmax(logits / temperature)``, ``(leaves, rows, classes)``.
+
+        Half precision is raised to float32; float64 stays float64.
+        """
+        if temperature not in self._log_probs:
+            self._log_probs[temperature] = log_softmax(self.logits, temperature)
+        return self._log_probs[temperature]
+
+
+def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """``log softmax(logits / temperature)`` over the last dimension, in float32 or float64."""
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    scaled = logits if temperature == 1.0 else logits.to(dtype) / temperature
+    return torch.log_softmax(scaled, dim=-1, dtype=dtype)
+
+
+def group_by_projection(projections: Sequence[Projection]) -> List[Tuple[Projection, List[int]]]:
+    """Leaves that share a projection, in order of first appearance."""
+    groups: List[Tuple[Projection, List[int]]] = []
+    for leaf, projection in enumerate(projections):
+        for known, leaves in groups:
+            if known.same(projection):
+                leaves.append(leaf)
+                break
+        else:
+            groups.append((projection, [leaf]))
+    return groups

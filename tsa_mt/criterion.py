@@ -1,0 +1,201 @@
+"""``--criterion online_kd``: the one criterion, for text and for images.
+
+It asks the model for the features of every leaf, drops pad positions, lets the head evaluate the
+model's objective on the remaining rows, and adds the terms up. It has no parameters: whatever an
+objective trains lives in the model.
+
+What is logged as ``loss``, ``nll_loss``, ``ppl`` and ``accuracy`` is the leader's, in training and
+in validation, and compares with a plain model under ``label_smoothed_cross_entropy``. The total
+that is optimised and the per-leaf figures have names of their own.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from fairseq import utils
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from omegaconf import II, OmegaConf
+from torch import Tensor
+
+from tsa_mt.branches import Predictions
+from tsa_mt.head import HeadResult, branch_head
+from tsa_mt.objectives.base import Context
+from tsa_mt.objectives.functional import agreement, cross_entropy, mean_pairwise_kl
+
+RESOLVER = "tsa_mt.model"
+
+
+def _model_option(name: str, _root_: Any) -> Any:
+    """Value of a model option, or ``None`` where the model does not have it."""
+    model = OmegaConf.select(_root_, "model")
+    return None if model is None else OmegaConf.select(model, name)
+
+
+OmegaConf.register_new_resolver(RESOLVER, _model_option, replace=True)
+
+
+@dataclass
+class OnlineKDConfig(FairseqDataclass):
+    """Options of the criterion; the objective's own options belong to the model."""
+
+    label_smoothing: float = field(
+        default=0.0,
+        metadata={"help": "epsilon for label smoothing, 0 means no label smoothing"},
+    )
+    ignore_prefix_size: int = field(
+        default=0, metadata={"help": "ignore the first N tokens of every target"}
+    )
+    kd_chunk_rows: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "rows per chunk of the branch head [unset = sized to the cache; 0 = one chunk "
+            "and plain autograd, the slow reference]"
+        },
+    )
+    sentence_avg: bool = II("optimization.sentence_avg")
+    kd_objective: Optional[str] = "${" + RESOLVER + ":kd_objective}"
+
+
+@register_criterion("online_kd", dataclass=OnlineKDConfig)
+class OnlineKDCriterion(FairseqCriterion):
+    """Sum of the terms of the model's objective; see the module's docstring."""
+
+    def __init__(
+        self,
+        task,
+        sentence_avg: bool,
+        label_smoothing: float = 0.0,
+        ignore_prefix_size: int = 0,
+        kd_chunk_rows: Optional[int] = None,
+        kd_objective: Optional[str] = None,
+    ):
+        super().__init__(task)
+        if kd_objective is None:
+            raise ValueError(
+                "--criterion online_kd needs a model with branches, and the chosen --arch is none; "
+                "use --arch tree_transformer or one of its sizes (with --tree chain it is the "
+                "plain network), or keep your --arch with --criterion label_smoothed_cross_entropy"
+            )
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"--label-smoothing is {label_smoothing}; it must be in [0, 1)")
+        if kd_chunk_rows is not None and kd_chunk_rows < 0:
+            raise ValueError(f"--kd-chunk-rows is {kd_chunk_rows}; it must be 0 or more")
+        self.sentence_avg = sentence_avg
+        self.label_smoothing = label_smoothing
+        self.ignore_prefix_size = ignore_prefix_size
+        self.kd_chunk_rows = kd_chunk_rows
+
+    def forward(self, model, sample, reduce: bool = True) -> Tuple[Tensor, int, Dict[str, Any]]:
+        """Computes the loss of a batch.
+
+        Returns:
+            The loss summed over target tokens (or images), the sample size to divide it by, and
+            the logging output: sums, with the same keys on every worker.
+        """
+        result, rows = self.compute(model, sample)
+        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+        logging = {
+            "total_loss": result.total.detach(),
+            **{f"loss_{name}": value for name, value in result.terms.items()},
+            **result.statistics,
+            "rows": rows,
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+        }
+        return result.total, sample_size, logging
+
+    def compute(self, model, sample) -> Tuple[HeadResult, int]:
+        """Runs the model and the head.
+
+        Returns:
+            The head's result and the number of rows (targets that are not padding).
+        """
+        outputs = model(**sample["net_input"], branches=True)
+        target = model.get_targets(sample, outputs)
+        keep = target.ne(self.padding_idx)
+        if self.ignore_prefix_size:
+            keep[:, : self.ignore_prefix_size] = False
+        target = target[keep]
+        context = Context(label_smoothing=self.label_smoothing)
+        result = branch_head(
+            model.objective,
+            outputs.rows(keep),
+            model.projections,
+            target,
+            context,
+            chunk_rows=self.kd_chunk_rows,
+            observer=self._observe,
+        )
+        return result, target.shape[0]
+
+    def _observe(self, predictions: Predictions, target: Tensor, first: bool) -> Dict[str, Tensor]:
+        """Statistics of a chunk; how alike the leaves are is sampled from one chunk in training."""
+        log_probs = predictions.log_probs().detach()
+        nll = cross_entropy(log_probs, target)
+        smoothed = cross_entropy(log_probs[:1], target, self.label_smoothing)
+        statistics = {
+            "loss": smoothed[0],
+            "nll_loss": nll[0],
+            "n_correct": (log_probs[0].argmax(-1) == target).sum(),
+            **{f"nll_b{leaf}": value for leaf, value in enumerate(nll)},
+        }
+        sampled = first or not self.training
+        rows = target.shape[0] if sampled else 0
+        alike = log_probs[:, :rows]
+        statistics["agreement"] = agreement(alike.argmax(-1))
+        statistics["kl_leaves"] = mean_pairwise_kl(alike)
+        statistics["rows_compared"] = target.new_tensor(rows)
+        return statistics
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: List[Dict[str, Any]]) -> None:
+        """Aggregates the logging outputs of all workers into fairseq's meters."""
+
+        def total(key: str):
+            return sum(log.get(key, 0) for log in logging_outputs)
+
+        keys = logging_outputs[0] if logging_outputs else {}
+        sample_size, rows = total("sample_size"), total("rows")
+        for key in keys:
+            if key == "loss" or key == "total_loss" or key.startswith("loss_"):
+                metrics.log_scalar(key, _bits(total(key), sample_size), sample_size, round=3)
+            elif key.startswith("nll_"):
+                metrics.log_scalar(key, _bits(total(key), rows), rows, round=3)
+        _log_similarity(total("agreement"), total("kl_leaves"), total("rows_compared"))
+        _log_accuracy(total("n_correct"), rows)
+        metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """All logging outputs are sums with fixed keys."""
+        return True
+
+
+def _bits(nats: Any, count: Any) -> Any:
+    """Average in bits (fairseq logs base 2); 0 for an empty batch."""
+    return nats / count / math.log(2) if count else 0.0
+
+
+def _log_similarity(agreement_sum: Any, kl_sum: Any, rows: Any) -> None:
+    """Share of rows on which two leaves agree, in percent, and KL between two leaves in bits."""
+    if rows > 0:
+        metrics.log_scalar("agreement", 100.0 * agreement_sum / rows, rows, round=2)
+        metrics.log_scalar("kl_leaves", _bits(kl_sum, rows), rows, round=4)
+
+
+def _log_accuracy(correct: Any, rows: Any) -> None:
+    """Accuracy of the leader in percent."""
+    metrics.log_scalar_sum("_n_correct", utils.item(correct))
+    metrics.log_scalar_sum("_n_rows", utils.item(rows))
+    metrics.log_derived(
+        "accuracy",
+        lambda meters: round(100.0 * meters["_n_correct"].sum / max(1, meters["_n_rows"].sum), 3),
+    )
+
+
+__all__ = ["OnlineKDConfig", "OnlineKDCriterion"]

@@ -1,0 +1,301 @@
+"""The branch head: projection to logits plus objective, in bounded memory.
+
+Several leaves over a large vocabulary make (leaves x rows x classes) blocks that dwarf the rest of
+an update. The head walks over chunks of rows small enough for the logits to stay in cache. Three
+ways give the same numbers:
+
+* **gradient in forward** (float32, bfloat16): each chunk's gradients are computed right after its
+  loss, while its logits are hot, and only gradients of features, projections and gates are kept;
+  backward scales them.
+* **recompute** (float16): a loss scale arrives only in backward and unscaled float16 gradients
+  would underflow, so each chunk is checkpointed and computed again in backward.
+* **reference** (``chunk_rows=0``): one chunk, plain autograd; what the tests compare with.
+"""
+
+from dataclasses import dataclass
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from tsa_mt.branches import BranchOutputs, Predictions, Projection, group_by_projection
+from tsa_mt.objectives.base import Context, LossTerms, Objective
+
+CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
+"""Size of one chunk's float32 logits of all leaves, by device type: about what a CPU's shared cache
+holds beside the weights; on a GPU enough rows to fill it (benchmarks/head.py)."""
+
+Observer = Callable[[Predictions, Tensor, bool], Dict[str, Tensor]]
+"""Computes statistics of a chunk, summed over rows: (predictions, target, is first chunk)."""
+
+
+class HeadResult(NamedTuple):
+    """What the head returns.
+
+    Attributes:
+        total: The differentiable loss, summed over rows.
+        terms: The detached named terms; their sum is ``total``.
+        statistics: What the observer returned, summed over chunks.
+    """
+
+    total: Tensor
+    terms: LossTerms
+    statistics: Dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Everything of one batch that is walked over; tensors are full length (rows)."""
+
+    objective: Objective
+    context: Context
+    features: List[Tensor]
+    groups: List[Tuple[Projection, List[int]]]
+    gates: Dict[str, Tensor]
+    target: Tensor
+    observer: Optional[Observer]
+
+    def chunk(self, rows: slice) -> "_Batch":
+        return _Batch(
+            self.objective,
+            self.context,
+            [feature[rows] for feature in self.features],
+            self.groups,
+            {name: gate[rows] for name, gate in self.gates.items()},
+            self.target[rows],
+            self.observer,
+        )
+
+    def inputs(self) -> List[Tensor]:
+        """The tensors a gradient may flow into: features, projections, gates."""
+        projections = [
+            tensor
+            for projection, _ in self.groups
+            for tensor in (projection.weight, projection.bias)
+            if tensor is not None
+        ]
+        return [*self.features, *projections, *self.gates.values()]
+
+
+def branch_head(
+    objective: Objective,
+    outputs: BranchOutputs,
+    projections: Sequence[Projection],
+    target: Tensor,
+    context: Context,
+    chunk_rows: Optional[int] = None,
+    observer: Optional[Observer] = None,
+) -> HeadResult:
+    """Projects every leaf's features to logits and evaluates the objective on them.
+
+    Args:
+        objective: Gives the terms.
+        outputs: Features ``(rows, dim)`` per leaf, and gates, without padding.
+        projections: One per leaf; leaves with the same parameters share one matrix product.
+        target: ``(rows,)`` class indices.
+        context: Ramp-up and label smoothing.
+        chunk_rows: Rows per chunk; ``None`` sizes chunks by `CHUNK_BYTES`, 0 is the reference.
+        observer: Called once per chunk without gradients, for logging.
+
+    Returns:
+        A `HeadResult`; for a batch without rows everything in it is a finite zero.
+    """
+    batch = _Batch(
+        objective,
+        context,
+        outputs.features,
+        group_by_projection(projections),
+        outputs.gates,
+        target,
+        observer,
+    )
+    if chunk_rows == 0:
+        return _evaluate(batch, first=True)
+    rows = chunk_rows or _chunk_rows(len(outputs.features), projections[0].weight)
+    slices = _slices(target.shape[0], rows)
+    if not torch.is_grad_enabled() or not any(x.requires_grad for x in batch.inputs()):
+        return _summed(_evaluate(batch.chunk(s), i == 0) for i, s in enumerate(slices))
+    if _compute_dtype(outputs.features[0]) == torch.float16:
+        return _recompute(batch, slices)
+    return _gradient_in_forward(batch, slices)
+
+
+def _chunk_rows(leaves: int, weight: Tensor) -> int:
+    """Rows whose float32 logits fill the byte budget, at least 16 to keep matrix products useful."""
+    budget = CHUNK_BYTES.get(weight.device.type, CHUNK_BYTES["cuda"])
+    return max(16, budget // (4 * leaves * weight.shape[0]))
+
+
+def _slices(total: int, rows: int) -> List[slice]:
+    """Consecutive slices of ``rows`` rows; one empty slice when there is nothing to do."""
+    return [slice(i, min(i + rows, total)) for i in range(0, max(total, 1), rows)]
+
+
+def _compute_dtype(feature: Tensor) -> torch.dtype:
+    """The type the projection runs in: autocast's where it is on, else that of the features."""
+    device = feature.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return feature.dtype
+
+
+def _evaluate(batch: _Batch, first: bool) -> HeadResult:
+    """Plain differentiable evaluation of one chunk."""
+    logits: List[Tensor] = [torch.empty(0)] * len(batch.features)
+    for projection, leaves in batch.groups:
+        stacked = torch.stack([batch.features[leaf] for leaf in leaves])
+        projected = torch.nn.functional.linear(stacked, projection.weight, projection.bias)
+        for leaf, tensor in zip(leaves, projected):
+            logits[leaf] = tensor
+    only = len(batch.groups) == 1
+    predictions = Predictions(projected if only else logits)
+    terms = batch.objective.terms(predictions, batch.target, batch.gates, batch.context)
+    detached = {name: term.detach() for name, term in terms.items()}
+    return HeadResult(_total(terms), detached, _observe(batch, predictions, first))
+
+
+def _total(terms: LossTerms) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
+
+
+def _observe(batch: _Batch, predictions: Predictions, first: bool) -> Dict[str, Tensor]:
+    if batch.observer is None:
+        return {}
+    with torch.no_grad():
+        return batch.observer(predictions, batch.target, first)
+
+
+def _summed(results) -> HeadResult:
+    """Adds up the results of all chunks."""
+    total, terms, statistics = next(results)
+    for result in results:
+        total = total + result.total
+        terms = {name: terms[name] + value for name, value in result.terms.items()}
+        statistics = {n: statistics[n] + value for n, value in result.statistics.items()}
+    return HeadResult(total, terms, statistics)
+
+
+def _recompute(batch: _Batch, slices: List[slice]) -> HeadResult:
+    """Chunks whose logits are dropped after forward and computed again in backward."""
+
+    def run(rows: slice, first: bool) -> HeadResult:
+        return checkpoint(
+            lambda: _evaluate(batch.chunk(rows), first),
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+
+    return _summed(run(rows, index == 0) for index, rows in enumerate(slices))
+
+
+def _gradient_in_forward(batch: _Batch, slices: List[slice]) -> HeadResult:
+    """Chunks whose gradients are taken at once; backward only scales them."""
+    named: Dict[str, Dict[str, Tensor]] = {}
+    total = _GradientInForward.apply(batch, slices, named, *batch.inputs())
+    return HeadResult(total, named["terms"], named["statistics"])
+
+
+class _GradientInForward(torch.autograd.Function):
+    """Loss of a batch whose gradients are computed during forward, chunk by chunk."""
+
+    @staticmethod
+    def forward(ctx, batch: _Batch, slices: List[slice], named: Dict, *inputs: Tensor) -> Tensor:
+        gradients = _Gradients(batch, _compute_dtype(batch.features[0]))
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            result = _summed(
+                gradients.add(batch.chunk(rows), rows, index == 0)
+                for index, rows in enumerate(slices)
+            )
+        named["terms"], named["statistics"] = result.terms, result.statistics
+        ctx.save_for_backward(*gradients.cast())
+        return result.total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return (None, None, None, *(saved * grad.to(saved.dtype) for saved in ctx.saved_tensors))
+
+
+class _Gradients:
+    """Accumulates the gradients of one batch, chunk by chunk.
+
+    Features' and gates' gradients are written into place; projections' are summed in float32
+    (float64 for float64 models).
+    """
+
+    def __init__(self, batch: _Batch, dtype: torch.dtype):
+        self.dtype = dtype
+        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
+        self.batch = batch
+        self.features = [torch.zeros_like(feature) for feature in batch.features]
+        self.gates = {name: torch.zeros_like(gate) for name, gate in batch.gates.items()}
+        self.weights = [torch.zeros_like(p.weight, dtype=wide) for p, _ in batch.groups]
+        self.biases = [
+            None if p.bias is None else torch.zeros_like(p.bias, dtype=wide)
+            for p, _ in batch.groups
+        ]
+        self.casted = [p.weight.detach().to(self.dtype) for p, _ in batch.groups]
+
+    def add(self, chunk: _Batch, rows: slice, first: bool) -> HeadResult:
+        """Evaluates a chunk and adds its gradients."""
+        stacked = [
+            torch.stack([chunk.features[leaf].detach().to(self.dtype) for leaf in leaves])
+            for _, leaves in chunk.groups
+        ]
+        logits = self._project(chunk, stacked).requires_grad_()
+        gates = {name: gate.detach().requires_grad_() for name, gate in chunk.gates.items()}
+        with torch.enable_grad():
+            predictions = Predictions(logits)
+            terms = chunk.objective.terms(predictions, chunk.target, gates, chunk.context)
+            total = _total(terms)
+        statistics = _observe(chunk, predictions, first)
+        gradients = torch.autograd.grad(total, [logits, *gates.values()], allow_unused=True)
+        self._add_logits(chunk, stacked, gradients[0], rows)
+        for name, gradient in zip(gates, gradients[1:]):
+            if gradient is not None:
+                self.gates[name][rows] = gradient
+        detached = {name: term.detach() for name, term in terms.items()}
+        return HeadResult(total.detach(), detached, statistics)
+
+    def _project(self, chunk: _Batch, stacked: List[Tensor]) -> Tensor:
+        """Logits ``(leaves, rows, classes)``: one matrix product per distinct projection."""
+        logits: Optional[Tensor] = None
+        for (projection, leaves), features, weight in zip(chunk.groups, stacked, self.casted):
+            bias = None if projection.bias is None else projection.bias.detach().to(self.dtype)
+            projected = torch.nn.functional.linear(features, weight, bias)
+            if len(chunk.groups) == 1:
+                return projected
+            if logits is None:
+                logits = projected.new_empty(len(chunk.features), *projected.shape[1:])
+            logits[leaves] = projected
+        return logits
+
+    def _add_logits(
+        self, chunk: _Batch, stacked: List[Tensor], gradient: Tensor, rows: slice
+    ) -> None:
+        for group, (_, leaves) in enumerate(chunk.groups):
+            own = gradient if len(chunk.groups) == 1 else gradient[leaves]
+            flat = own.flatten(0, 1).to(self.dtype)  # leaves*rows x classes
+            features = stacked[group].flatten(0, 1)  # leaves*rows x dim
+            for leaf, piece in zip(leaves, (flat @ self.casted[group]).view_as(stacked[group])):
+                self.features[leaf][rows] = piece
+            _accumulate(self.weights[group], flat.t(), features)
+            if self.biases[group] is not None:
+                self.biases[group] += own.sum((0, 1), dtype=self.biases[group].dtype)
+
+    def cast(self) -> List[Tensor]:
+        """The gradients in the order and types of `_Batch.inputs`."""
+        projections: List[Tensor] = []
+        for (projection, _), weight, bias in zip(self.batch.groups, self.weights, self.biases):
+            projections.append(weight.to(projection.weight.dtype))
+            if bias is not None:
+                projections.append(bias.to(projection.bias.dtype))
+        return [*self.features, *projections, *self.gates.values()]
+
+
+def _accumulate(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """``total += left @ right`` with ``total`` in float32 or wider."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right

@@ -1,0 +1,28 @@
+"""Independent branches: the task loss on every leaf and nothing else.
+
+With a chain it is ordinary training (fairseq's ``label_smoothed_cross_entropy``); with a tree it is
+the multi-branch control that every distillation method has to beat (``--ind`` in the OKDDip code,
+https://github.com/DefangChen/OKDDip-AAAI2020 at c6a05de).
+
+Loss: ``sum_k CE(z_k, y)``. Summed over leaves. Nothing is detached: there is no target.
+"""
+
+from typing import Dict
+
+from torch import Tensor
+
+from tsa_mt.branches import Predictions
+from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+
+
+@register_objective("independent")
+class Independent(Objective):
+    """Task loss on every leaf; see the module's docstring."""
+
+    default_tree = "chain"
+
+    def terms(
+        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
+    ) -> LossTerms:
+        """See `Objective.terms`; the only term is ``task``."""
+        return {"task": self.task_losses(predictions, target, context).sum()}

@@ -1,0 +1,123 @@
+"""Objective options as flat command-line fields, shared by every model that has an objective.
+
+The fields are derived from the registry: ``--kd-objective`` and one ``--kd-NAME`` per option that
+some objective has. All default to ``None``, which means the chosen objective's published value.
+"""
+
+import argparse
+import dataclasses
+from typing import Any, Dict, List, Optional, Tuple
+
+from tsa_mt.objectives import OBJECTIVES, check_options, find_objective
+
+YES_NO = {"yes": True, "no": False, "true": True, "false": False}
+
+
+def _registered_options() -> Dict[str, List[Tuple[str, dataclasses.Field]]]:
+    """For every option name: the objectives that have it, with their fields."""
+    known: Dict[str, List[Tuple[str, dataclasses.Field]]] = {}
+    for objective, cls in OBJECTIVES.items():
+        for option in dataclasses.fields(cls.Config):
+            known.setdefault(option.name, []).append((objective, option))
+    return known
+
+
+def _shown(value: Any) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def _help(owners: List[Tuple[str, dataclasses.Field]]) -> str:
+    defaults = ", ".join(f"{name}: {_shown(option.default)}" for name, option in owners)
+    kind = " (yes|no)" if owners[0][1].type is bool else ""
+    return f"{owners[0][1].metadata['help']}{kind} [unset = published value; {defaults}]"
+
+
+def objective_fields() -> List[Tuple[str, type, dataclasses.Field]]:
+    """Fields for `dataclasses.make_dataclass`: ``kd_objective`` and every ``kd_OPTION``.
+
+    Switches are text fields that take ``yes`` or ``no``, so that unset can mean the method's own.
+    """
+    fields = [
+        (
+            "kd_objective",
+            str,
+            dataclasses.field(
+                default="tsa",
+                metadata={"help": f"what the leaves learn: {', '.join(OBJECTIVES)}"},
+            ),
+        )
+    ]
+    for name, owners in _registered_options().items():
+        kind = str if owners[0][1].type is bool else owners[0][1].type
+        metadata = {"help": _help(owners)}
+        fields.append(
+            (f"kd_{name}", Optional[kind], dataclasses.field(default=None, metadata=metadata))
+        )
+    return fields
+
+
+def chosen_options(config: argparse.Namespace) -> Dict[str, Any]:
+    """The objective's options that were set on a flat model config, checked and converted.
+
+    Raises:
+        ValueError: An option that the chosen objective does not have, or a switch that is neither
+            ``yes`` nor ``no``.
+    """
+    options = {}
+    for name, owners in _registered_options().items():
+        value = getattr(config, f"kd_{name}", None)
+        if value is not None:
+            options[name] = _switch(name, value) if owners[0][1].type is bool else value
+    try:
+        check_options(config.kd_objective, options)
+    except ValueError as error:
+        raise ValueError(f"{error} (on the command line each is --kd-OPTION)") from None
+    return options
+
+
+def _switch(name: str, value: Any) -> bool:
+    text = str(value).lower()
+    if text not in YES_NO:
+        raise ValueError(f"--kd-{name.replace('_', '-')} is {value!r}; it must be yes or no")
+    return YES_NO[text]
+
+
+def default_tree(objective: str) -> str:
+    """The tree preset an objective is published with."""
+    return find_objective(objective).default_tree
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``tsa-mt options``."""
+    parser.add_argument("name", nargs="?", help="show only flags whose name contains this")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints every flag of this plugin's models and criterion with its help and default.
+
+    Raises:
+        ValueError: No flag's name contains the given text.
+    """
+    from tsa_mt.criterion import OnlineKDConfig
+    from tsa_mt.translation.model import TreeTransformerConfig
+
+    shown = 0
+    for title, config in (("model", TreeTransformerConfig), ("criterion", OnlineKDConfig)):
+        lines = _flag_lines(config, args.name or "")
+        shown += len(lines)
+        if lines:
+            print(f"{title} flags ({config.__name__})\n" + "\n".join(lines) + "\n")
+    if not shown:
+        raise ValueError(f"no flag contains {args.name!r}; `tsa-mt options` lists all of them")
+    return 0
+
+
+def _flag_lines(config: type, part: str) -> List[str]:
+    lines = []
+    for option in dataclasses.fields(config):
+        flag = "--" + option.name.replace("_", "-")
+        text = option.metadata.get("help")
+        if text and part.strip("-").replace("_", "-") in flag and option.name != "_name":
+            default = "" if option.default is None else f" [default {_shown(option.default)}]"
+            lines.append(f"  {flag}\n      {text}{default}")
+    return lines

@@ -1,0 +1,73 @@
+"""Named architectures of the tree Transformer.
+
+Those with a stock name (``tree_transformer_iwslt_de_en`` and so on) are fairseq's architecture of
+that name; with ``--tree chain`` they are the very same network. ``_12_1`` and ``_6_2`` are deep
+encoders with shallow decoders, the shape that decodes fast (Kasai et al., ICLR 2021,
+https://arxiv.org/abs/2006.10369).
+"""
+
+from argparse import Namespace
+from typing import Callable
+
+from fairseq.models import register_model_architecture
+from fairseq.models.transformer.transformer_legacy import (
+    base_architecture,
+    tiny_architecture,
+    transformer_iwslt_de_en,
+    transformer_vaswani_wmt_en_de_big,
+    transformer_wmt_en_de,
+    transformer_wmt_en_de_big,
+)
+
+from tsa_mt.translation.model import NAME
+
+
+def _default(args: Namespace, **values) -> None:
+    """Sets what neither the command line nor a more specific architecture has set."""
+    for name, value in values.items():
+        setattr(args, name, getattr(args, name, value))
+
+
+def _multi30k(args: Namespace) -> None:
+    """The small Transformer of the Multi30k literature (Wu et al., ACL 2021)."""
+    _default(
+        args,
+        encoder_embed_dim=128,
+        encoder_ffn_embed_dim=256,
+        encoder_layers=4,
+        encoder_attention_heads=4,
+        decoder_layers=4,
+        decoder_attention_heads=4,
+        dropout=0.3,
+    )
+    base_architecture(args)
+
+
+def _shallow(size: Callable, encoder_layers: int, decoder_layers: int, tree: str) -> Callable:
+    """An architecture of another depth, with a tree that makes sense for its short decoder."""
+
+    def architecture(args: Namespace) -> None:
+        _default(args, encoder_layers=encoder_layers, decoder_layers=decoder_layers)
+        if getattr(args, "kd_objective", "tsa") == "tsa":
+            _default(args, tree=tree)
+        size(args)
+
+    return architecture
+
+
+ARCHITECTURES = {
+    "tree_transformer_tiny": tiny_architecture,
+    "tree_transformer_multi30k": _multi30k,
+    "tree_transformer_iwslt_de_en": transformer_iwslt_de_en,
+    "tree_transformer_wmt_en_de": transformer_wmt_en_de,
+    "tree_transformer_wmt_en_de_big": transformer_wmt_en_de_big,
+    "tree_transformer_vaswani_wmt_en_de_big": transformer_vaswani_wmt_en_de_big,
+    "tree_transformer_iwslt_de_en_12_1": _shallow(transformer_iwslt_de_en, 12, 1, "0(1,1,1,1)"),
+    "tree_transformer_iwslt_de_en_6_2": _shallow(transformer_iwslt_de_en, 6, 2, "1(1,1,1,1)"),
+    "tree_transformer_wmt_en_de_12_1": _shallow(transformer_wmt_en_de, 12, 1, "0(1,1,1,1)"),
+    "tree_transformer_wmt_en_de_6_2": _shallow(transformer_wmt_en_de, 6, 2, "1(1,1,1,1)"),
+}
+"""Architecture functions by name; ``tree_transformer`` itself has the dataclass's defaults."""
+
+for _name, _function in ARCHITECTURES.items():
+    register_model_architecture(NAME, _name)(_function)

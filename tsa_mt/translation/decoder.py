@@ -1,0 +1,230 @@
+"""A Transformer decoder whose layers form a tree.
+
+The leader is the unmodified stock decoder under stock parameter names. The other nodes hang under
+``branches`` and read the hidden state that the leader's (or another node's) layers left at the
+depth where they start, so that every shared node runs exactly once per step.
+"""
+
+from typing import Any, Dict, List, Optional
+
+import torch
+from fairseq.models.transformer import TransformerDecoderBase
+from fairseq.modules import LayerNorm
+from torch import Tensor, nn
+
+from tsa_mt.branches import Projection
+from tsa_mt.objectives.base import Objective
+from tsa_mt.tree import Node, Tree
+
+NO_ALIGNMENT = -1
+"""An ``alignment_layer`` that no layer has: attention weights are not collected."""
+
+
+class TreeDecoder(TransformerDecoderBase):
+    """Stock decoder (the leader) plus the other branches of a tree.
+
+    Args:
+        cfg: fairseq's ``TransformerConfig``.
+        dictionary: Target dictionary.
+        embed_tokens: Target embedding.
+        tree: Tree of decoder layers whose leader path is ``cfg.decoder.layers`` long.
+        objective: Owner of the trainable fusion parts, kept under ``branches``.
+        separate_projections: Whether every leaf but the leader gets its own output projection.
+        decode_branch: Which leaf `forward` decodes with; 0 is the leader, -1 the ensemble.
+        no_encoder_attn: As in fairseq.
+    """
+
+    def __init__(
+        self,
+        cfg,
+        dictionary,
+        embed_tokens,
+        tree: Tree,
+        objective: Objective,
+        separate_projections: bool = False,
+        decode_branch: int = 0,
+        no_encoder_attn: bool = False,
+    ):
+        super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
+        self.tree = tree
+        self.decode_branch = decode_branch
+        self.branches = nn.Module()
+        self.branches.nodes = nn.ModuleDict(
+            {
+                str(node.index): nn.ModuleList(
+                    self.build_decoder_layer(cfg, no_encoder_attn) for _ in range(node.layers)
+                )
+                for node in self._own_nodes()
+            }
+        )
+        followers = range(1, len(tree.leaves))
+        self.branches.layer_norms = nn.ModuleDict(
+            {str(k): LayerNorm(cfg.decoder.embed_dim, export=cfg.export) for k in followers}
+            if self.layer_norm is not None
+            else {}
+        )
+        self.branches.output_projections = nn.ModuleDict(
+            {str(k): self._new_projection(len(dictionary)) for k in followers}
+            if separate_projections
+            else {}
+        )
+        self.branches.objective = objective
+
+    def _own_nodes(self) -> List[Node]:
+        """The nodes that are not on the leader's path."""
+        leader = {node.index for node in self.tree.leader}
+        return [node for node in self.tree.nodes if node.index not in leader]
+
+    def _new_projection(self, classes: int) -> nn.Linear:
+        projection = nn.Linear(self.output_embed_dim, classes, bias=False)
+        nn.init.normal_(projection.weight, mean=0, std=self.output_embed_dim**-0.5)
+        return projection
+
+    @property
+    def projections(self) -> List[Projection]:
+        """The output projection of every leaf; shared ones are the same tensor."""
+        own = self.branches.output_projections
+        return [
+            Projection(own[str(k)].weight if str(k) in own else self.output_projection.weight)
+            for k in range(len(self.tree.leaves))
+        ]
+
+    def forward(
+        self,
+        prev_output_tokens,
+        encoder_out: Optional[Dict[str, List[Tensor]]] = None,
+        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
+        features_only: bool = False,
+        full_context_alignment: bool = False,
+        alignment_layer: Optional[int] = None,
+        alignment_heads: Optional[int] = None,
+        src_lengths: Optional[Any] = None,
+        return_all_hiddens: bool = False,
+    ):
+        """As fairseq's decoder, for the leaf (or ensemble) that ``decode_branch`` names.
+
+        Returns:
+            ``(batch, length, vocabulary)`` logits (features with ``features_only``) and the extra
+            dict. For the ensemble the logits are the log of the leaves' mean probability.
+        """
+        features, extra = self.extract_features(
+            prev_output_tokens,
+            encoder_out,
+            incremental_state,
+            full_context_alignment,
+            alignment_layer,
+            alignment_heads,
+        )
+        if self.decode_branch == 0:
+            return (features if features_only else self.output_layer(features)), extra
+        leaves = self._leaf_features(
+            features, extra, prev_output_tokens, encoder_out, incremental_state,
+            full_context_alignment,
+        )
+        if self.decode_branch < 0:
+            return self._mean_log_probs(leaves), extra
+        leaf = leaves[self.decode_branch]
+        return (leaf if features_only else self.branch_output_layer(leaf, self.decode_branch)), extra
+
+    def branch_features(
+        self, prev_output_tokens, encoder_out: Optional[Dict[str, List[Tensor]]] = None
+    ) -> List[Tensor]:
+        """Runs every node of the tree once.
+
+        Args:
+            prev_output_tokens: ``(batch, length)`` shifted target.
+            encoder_out: What the encoder returned.
+
+        Returns:
+            One ``(batch, length, dim)`` tensor per leaf, the leader first.
+        """
+        features, extra = self.extract_features(
+            prev_output_tokens, encoder_out, alignment_layer=NO_ALIGNMENT
+        )
+        return self._leaf_features(features, extra, prev_output_tokens, encoder_out)
+
+    def drop_branches(self) -> None:
+        """Frees everything but the leader; only decoding with the leader is possible afterwards."""
+        self.branches = nn.Module()
+
+    def branch_output_layer(self, features: Tensor, leaf: int) -> Tensor:
+        """Logits of one leaf's features, ``(..., vocabulary)``."""
+        return nn.functional.linear(features, self.projections[leaf].weight)
+
+    def _mean_log_probs(self, leaves: List[Tensor]) -> Tensor:
+        """Log of the mean probability: what fairseq's ensemble of files computes."""
+        log_probs = torch.stack(
+            [
+                torch.log_softmax(self.branch_output_layer(leaf, k), -1, dtype=torch.float32)
+                for k, leaf in enumerate(leaves)
+            ]
+        )
+        return log_probs.logsumexp(0) - torch.log(log_probs.new_tensor(len(leaves)))
+
+    def _leaf_features(
+        self,
+        leader: Tensor,
+        extra: Dict[str, List[Tensor]],
+        prev_output_tokens: Tensor,
+        encoder_out: Optional[Dict[str, List[Tensor]]],
+        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
+        full_context_alignment: bool = False,
+    ) -> List[Tensor]:
+        """Final features of all leaves, given the leader's and its hidden states."""
+        run = self._layer_runner(
+            prev_output_tokens, encoder_out, incremental_state, full_context_alignment
+        )
+        hidden = self._node_states(extra["inner_states"], run)
+        leaves = [leader]
+        for number, leaf in enumerate(self.tree.leaves[1:], start=1):
+            leaves.append(self._finish(hidden[leaf.index], number))
+        return leaves
+
+    def _node_states(self, leader_states: List[Tensor], run) -> Dict[int, Tensor]:
+        """The hidden state ``(length, batch, dim)`` at the end of every node, by node index."""
+        states = {node.index: leader_states[node.stop] for node in self.tree.leader}
+        for node in self._own_nodes():
+            state = leader_states[0] if node.parent is None else states[node.parent]
+            for layer in self.branches.nodes[str(node.index)]:
+                state = run(layer, state)
+            states[node.index] = state
+        return states
+
+    def _layer_runner(
+        self, prev_output_tokens, encoder_out, incremental_state, full_context_alignment
+    ):
+        """A function that runs one layer with the masks that the stock decoder would give it."""
+        encoded, encoder_mask = _encoder_states(encoder_out)
+        if incremental_state is not None:
+            prev_output_tokens = prev_output_tokens[:, -1:]
+        padding = prev_output_tokens.eq(self.padding_idx)
+        padding_mask = padding if self.cross_self_attention or padding.any() else None
+        causal = incremental_state is None and not full_context_alignment
+
+        def run(layer: nn.Module, state: Tensor) -> Tensor:
+            return layer(
+                state,
+                encoded,
+                encoder_mask,
+                incremental_state,
+                self_attn_mask=self.buffered_future_mask(state) if causal else None,
+                self_attn_padding_mask=padding_mask,
+            )[0]
+
+        return run
+
+    def _finish(self, state: Tensor, leaf: int) -> Tensor:
+        """Final norm and output dimension of a leaf, ``(batch, length, dim)``."""
+        if self.layer_norm is not None:
+            state = self.branches.layer_norms[str(leaf)](state)
+        state = state.transpose(0, 1)  # length x batch x dim -> batch x length x dim
+        return state if self.project_out_dim is None else self.project_out_dim(state)
+
+
+def _encoder_states(encoder_out):
+    """Encoder output and padding mask, ``None`` where there is none."""
+    if encoder_out is None:
+        return None, None
+    states = encoder_out["encoder_out"]
+    mask = encoder_out["encoder_padding_mask"]
+    return (states[0] if len(states) else None), (mask[0] if len(mask) else None)

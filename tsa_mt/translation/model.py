@@ -1,0 +1,174 @@
+"""``--arch tree_transformer``: a stock Transformer encoder and a tree decoder.
+
+``forward`` is the stock one and runs the leader alone, so that beam search, ``--eval-bleu``, EMA,
+checkpoint averaging and ``fairseq-generate`` see a plain Transformer. With ``branches=True`` it
+runs every node of the tree and returns what the ``online_kd`` criterion needs.
+"""
+
+from argparse import Namespace
+from typing import Any, Dict, List, Optional
+
+from fairseq.dataclass.utils import gen_parser_from_dataclass
+from fairseq.models import register_model
+from fairseq.models.transformer import TransformerConfig, TransformerModelBase
+from torch import Tensor
+
+from tsa_mt.branches import BranchOutputs, Projection
+from tsa_mt.objectives import Objective, build_objective
+from tsa_mt.options import chosen_options, default_tree
+from tsa_mt.translation.config import TreeTransformerConfig, flat_namespace
+from tsa_mt.translation.decoder import TreeDecoder
+from tsa_mt.translation.warm_start import add_missing_branches
+from tsa_mt.tree import Tree
+
+NAME = "tree_transformer"
+
+
+@register_model(NAME, dataclass=TreeTransformerConfig)
+class TreeTransformer(TransformerModelBase):
+    """Transformer with a tree decoder; the leader is the stock network under stock names."""
+
+    def __init__(self, cfg, encoder, decoder):
+        super().__init__(cfg, encoder, decoder)
+        self.num_updates = 0
+
+    @classmethod
+    def add_args(cls, parser):
+        """Adds the flat options; defaults are left to the architecture functions."""
+        gen_parser_from_dataclass(parser, TreeTransformerConfig(), delete_default=True)
+
+    @classmethod
+    def build_model(cls, cfg, task):
+        """Builds the model from a flat config.
+
+        Raises:
+            ValueError: Options that a tree decoder cannot honour (all of them are listed), a
+                malformed or unfitting tree, or objective options out of place.
+        """
+        args = flat_namespace(cfg)
+        tree = resolve_tree(args)
+        _refuse_unsupported(args, tree)
+        config = TransformerConfig.from_namespace(args)
+        model = super().build_model(config, task)
+        model.branch_init = args.branch_init
+        return model
+
+    @classmethod
+    def build_decoder(cls, cfg, tgt_dict, embed_tokens):
+        """Builds the tree decoder; called by fairseq's ``build_model``."""
+        tree = resolve_tree(cfg)
+        return TreeDecoder(
+            cfg,
+            tgt_dict,
+            embed_tokens,
+            tree=tree,
+            objective=build_objective(
+                cfg.kd_objective,
+                tree,
+                feature_dim=cfg.decoder.output_dim,
+                num_classes=len(tgt_dict),
+                **chosen_options(cfg),
+            ),
+            separate_projections=cfg.branch_projection == "separate",
+            decode_branch=cfg.decode_branch,
+            no_encoder_attn=cfg.no_cross_attention,
+        )
+
+    @property
+    def objective(self) -> Objective:
+        """What the leaves learn; its trainable parts live under ``decoder.branches``."""
+        return self.decoder.branches.objective
+
+    @property
+    def tree(self) -> Tree:
+        """The tree of decoder layers."""
+        return self.decoder.tree
+
+    @property
+    def projections(self) -> List[Projection]:
+        """The output projection of every leaf."""
+        return self.decoder.projections
+
+    def forward(
+        self,
+        src_tokens,
+        src_lengths,
+        prev_output_tokens,
+        return_all_hiddens: bool = True,
+        features_only: bool = False,
+        alignment_layer: Optional[int] = None,
+        alignment_heads: Optional[int] = None,
+        branches: bool = False,
+    ):
+        """As fairseq's Transformer; with ``branches`` the features of every leaf.
+
+        Returns:
+            The stock ``(logits, extra)`` of the leader, or with ``branches`` a `BranchOutputs`
+            whose features are ``(batch, length, dim)``.
+        """
+        if not branches:
+            return super().forward(
+                src_tokens,
+                src_lengths,
+                prev_output_tokens,
+                return_all_hiddens,
+                features_only,
+                alignment_layer,
+                alignment_heads,
+            )
+        encoded = self.encoder(src_tokens, src_lengths=src_lengths)
+        features = self.decoder.branch_features(prev_output_tokens, encoded)
+        return BranchOutputs(features, self.objective.fuse(features))
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Remembers the number of updates, which ramp-ups are measured in."""
+        super().set_num_updates(num_updates)
+        self.num_updates = num_updates
+
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
+        """Lets checkpoints of plain Transformers (and of fairseq 0.12.2) load."""
+        super().upgrade_state_dict_named(state_dict, name)
+        add_missing_branches(state_dict, self)
+
+    def prepare_for_inference_(self, cfg) -> None:
+        """Drops what decoding does not need, before fairseq's own preparation."""
+        if self.decoder.decode_branch == 0:
+            self.decoder.drop_branches()
+        super().prepare_for_inference_(cfg)
+
+
+def resolve_tree(args: Any) -> Tree:
+    """The tree that a model config asks for.
+
+    Args:
+        args: Anything with ``tree``, ``kd_objective`` and ``decoder_layers``.
+
+    Raises:
+        ValueError: The notation is malformed, or its leader is not ``decoder_layers`` long.
+    """
+    text = getattr(args, "tree", "") or default_tree(args.kd_objective)
+    return Tree.resolve(text, args.decoder_layers)
+
+
+def _refuse_unsupported(args: Namespace, tree: Tree) -> None:
+    """Collects every option that a tree decoder cannot honour and raises once."""
+    leaves = len(tree.leaves)
+    problems = []
+    if args.decoder_layerdrop or args.decoder_layers_to_keep:
+        problems.append(
+            "--decoder-layerdrop / --decoder-layers-to-keep: dropped layers would move the depths "
+            "at which branches start"
+        )
+    if args.adaptive_softmax_cutoff is not None:
+        problems.append("--adaptive-softmax-cutoff: it has no logits that leaves could compare")
+    if args.base_layers:
+        problems.append("--base-layers: they are inserted between the layers that the tree counts")
+    if getattr(args, "ddp_backend", "") == "fully_sharded":
+        problems.append("--ddp-backend fully_sharded: the head needs whole projection weights")
+    if not -1 <= args.decode_branch < leaves:
+        problems.append(
+            f"decode_branch {args.decode_branch}: tree '{tree}' has leaves 0 to {leaves - 1}, and "
+            f"-1 is their ensemble"
+        )
+    if problems:
+        raise ValueError("tree_transformer cannot be built with " + "; ".join(problems))
