@@ -31,7 +31,7 @@ suffix=''
 average=$save/checkpoint_average10.pt
 last=$(ls "$save"/checkpoint[0-9]*.pt | wc -l)
 if [ ! -f "$average" ] || [ "$save/checkpoint_last.pt" -nt "$average" ]; then
-  tsa-mt average "$save" "$average" --last "$((last < 10 ? last : 10))" --force
+  tsa-mt average "$save" --out "$average" --last "$((last < 10 ? last : 10))" --force
 fi
 
 sets=(test_2016_flickr test_2017_flickr test_2017_mscoco)
@@ -46,6 +46,6 @@ for model in best average10; do
       --beam 5 --lenpen 1 --remove-bpe sentencepiece \
       --max-tokens 8192 --required-batch-size-multiple 1 > "$name.log" 2> "$name.err" ||
       { tail -n 5 "$name.err" >&2; fail "fairseq-generate failed on $set, see $name.err"; }
-    tsa-mt score --sys "$name.log" --ref "$raw/$set.de" --json "$name.json"
+    tsa-mt score --generate-log "$name.log" --ref "$raw/$set.de" --json "$name.json"
   done
 done
