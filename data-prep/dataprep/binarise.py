@@ -1,0 +1,173 @@
+"""fairseq's dictionaries and indexed data sets, written by fairseq's own classes.
+
+The result is what ``fairseq-preprocess`` writes from the encoded text, byte for byte (for
+SentencePiece: with ``--srcdict`` and ``--tgtdict``, because here a dictionary lists every piece of
+the model, the ones that the training text lacks included; otherwise bytes of rare characters would
+be unknown words). fairseq is imported in worker processes only: that takes seconds.
+"""
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+import numpy as np
+
+from dataprep.files import BLOCK, read_json, read_lines, write_json
+
+# Names that SentencePiece gives to what a fairseq dictionary has anyway.
+SPECIAL = {"<unk>": "<unk>", "<s>": "<s>", "</s>": "</s>", "<pad>": "<pad>"}
+
+
+def count_types(
+    folder: Path, names: List[str], code: str, types: List[str]
+) -> Iterator[Tuple[List[str], np.ndarray]]:
+    """For each part its types and how often each occurs.
+
+    Args:
+        folder: Encoded parts.
+        names: Parts.
+        code: Language.
+        types: Types that all parts share, or an empty list.
+    """
+    for name in names:
+        own = types or _types(folder, name, code)
+        ids = np.fromfile(folder / f"{name}.{code}.ids", dtype=np.int32)
+        yield own, np.bincount(ids, minlength=len(own))
+
+
+def _types(folder: Path, name: str, code: str) -> List[str]:
+    path = folder / f"{name}.{code}.types"
+    return read_lines(path) if path.exists() else []
+
+
+def write_dictionary(
+    folder: Path, names: List[str], codes: List[str], types: List[str], paths: List[Path]
+) -> Dict[str, Any]:
+    """Count subwords in the training text and write a dictionary.
+
+    Args:
+        folder: Encoded parts.
+        names: Parts.
+        codes: Languages to count together.
+        types: All pieces of a SentencePiece model, which are listed whatever their count; empty
+            for subword-nmt, whose dictionary lists what occurs.
+        paths: Where to write it.
+
+    Returns:
+        ``types`` (size, special symbols included) and ``tokens``.
+    """
+    from fairseq.data import Dictionary
+
+    counts: Counter = Counter(dict.fromkeys(types, 0))
+    for code in codes:
+        for own, found in count_types(folder, names, code, types):
+            counts.update({t: int(n) for t, n in zip(own, found) if n})
+    dictionary = Dictionary()
+    for word, count in counts.items():
+        if word not in SPECIAL:
+            dictionary.add_symbol(word, n=count)
+    dictionary.finalize(threshold=0, nwords=-1, padding_factor=8)
+    for path in paths:
+        temporary = path.with_name(f".{path.name}.part")
+        dictionary.save(str(temporary))
+        os.replace(temporary, path)
+    return {"types": len(dictionary), "tokens": sum(counts.values())}
+
+
+def binarise_part(
+    encoded: Path, folder: Path, name: str, code: str, dictionary: Path, types: List[str],
+    start: int, shards: int,
+) -> Dict[str, Any]:
+    """Turn an encoded part into fairseq data sets, one per shard.
+
+    Args:
+        encoded: Folder of the encoded part.
+        folder: Where ``{name}.{language}.{shard}.{bin,idx}`` go.
+        name: Part.
+        code: Language.
+        dictionary: fairseq dictionary.
+        types: Types that all parts share, or an empty list.
+        start: Number of pairs before this part: pair n goes to shard n modulo `shards`.
+        shards: Number of shards.
+
+    Returns:
+        ``tokens`` (ends of sentence included, as fairseq counts) and ``unknown``.
+    """
+    done = folder / f"{name}.{code}.json"
+    if (record := read_json(done)) is not None:
+        return record
+    words = _dictionary(dictionary)
+    table = np.array([words.index(t) for t in types or _types(encoded, name, code)], dtype=np.int32)
+    ids = np.fromfile(encoded / f"{name}.{code}.ids", dtype=np.int32)
+    lengths = np.fromfile(encoded / f"{name}.{code}.lengths", dtype=np.int32)
+    numbers = table[ids] if len(ids) else ids
+    rows = _with_ends(numbers, lengths, words.eos())
+    for shard in range(shards):
+        _write(folder / f"{name}.{code}.{shard}", rows[(shard - start) % shards::shards], len(words))
+    record = {
+        "tokens": len(numbers) + len(rows), "unknown": int((numbers == words.unk()).sum()),
+    }
+    write_json(done, record)
+    return record
+
+
+_dictionaries: Dict[Tuple[str, int], Any] = {}
+
+
+def _dictionary(path: Path) -> Any:
+    from fairseq.data import Dictionary
+
+    name = (str(path), path.stat().st_mtime_ns)
+    if name not in _dictionaries:
+        _dictionaries[name] = Dictionary.load(str(path))
+    return _dictionaries[name]
+
+
+def _with_ends(numbers: np.ndarray, lengths: np.ndarray, end: int) -> List[np.ndarray]:
+    """Split a flat array into sentences, each with an end-of-sentence number."""
+    stops = np.cumsum(lengths)
+    flat = np.insert(numbers, stops, end)
+    return np.split(flat, stops + np.arange(1, len(stops) + 1))[:-1]
+
+
+def _write(prefix: Path, rows: List[np.ndarray], vocabulary: int) -> None:
+    """Write one data set; the index comes last."""
+    import torch
+    from fairseq.data import indexed_dataset
+
+    temporary = f"{prefix}.{os.getpid()}.part"
+    builder = indexed_dataset.make_builder(f"{temporary}.bin", "mmap", vocab_size=vocabulary)
+    for row in rows:
+        builder.add_item(torch.from_numpy(row))
+    builder.finalize(f"{temporary}.idx")
+    os.replace(f"{temporary}.bin", f"{prefix}.bin")
+    os.replace(f"{temporary}.idx", f"{prefix}.idx")
+
+
+def merge(prefixes: List[Path], target: Path, vocabulary: int) -> None:
+    """Join the data sets of parts, in order, into the one that training reads."""
+    from fairseq.data import indexed_dataset
+
+    temporary = f"{target}.{os.getpid()}.part"
+    builder = indexed_dataset.make_builder(f"{temporary}.bin", "mmap", vocab_size=vocabulary)
+    for prefix in prefixes:
+        builder.merge_file_(str(prefix))
+    builder.finalize(f"{temporary}.idx")
+    os.replace(f"{temporary}.bin", f"{target}.bin")
+    os.replace(f"{temporary}.idx", f"{target}.idx")
+
+
+def dictionary_size(path: Path) -> int:
+    """Size of a dictionary file, special symbols included."""
+    with open(path, "rb") as stream:
+        lines = sum(block.count(b"\n") for block in iter(lambda: stream.read(BLOCK), b""))
+    return lines + 4
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a small file so that it is whole or absent."""
+    temporary = target.with_name(f".{target.name}.part")
+    shutil.copyfile(source, temporary)
+    os.replace(temporary, target)

@@ -1,0 +1,110 @@
+"""Normalising lines and leaving out training pairs, part by part; every rule is counted.
+
+Validation and test sets are normalised but never filtered.
+"""
+
+import html
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import numpy as np
+
+from dataprep.errors import DataError
+from dataprep.files import read_json, read_lines, whole, write_json, write_lines
+from dataprep.filters import Rule, length_rules, sieve
+from dataprep.recipe import Clean
+
+Normaliser = Callable[[str], str]
+
+
+def normalisers(settings: Clean, language: str) -> List[Normaliser]:
+    """The functions that a line of one language goes through, in order."""
+    chain: List[Normaliser] = []
+    if settings.characters.get(language):
+        table = str.maketrans(settings.characters[language])
+        chain.append(lambda line: line.translate(table))
+    if settings.unescape:
+        chain.append(lambda line: html.unescape(line) if "&" in line else line)
+    if settings.punctuation:
+        from sacremoses import MosesPunctNormalizer
+
+        # perl_parity: the published preparations used the perl script, quirks included
+        chain.append(MosesPunctNormalizer(language, perl_parity=True).normalize)
+    if settings.control_characters:
+        import regex
+
+        control = regex.compile(r"\p{C}")
+        chain.append(lambda line: control.sub(" ", line))
+    return [*chain, lambda line: " ".join(line.split())]
+
+
+def normalise(lines: List[str], chain: List[Normaliser]) -> List[str]:
+    """Apply the functions to every line."""
+    for function in chain:
+        lines = list(map(function, lines))
+    return lines
+
+
+def rules(settings: Clean, languages: List[str]) -> List[Tuple[str, Rule]]:
+    """The rules for training pairs, empty lines first."""
+    found: List[Tuple[str, Rule]] = [("empty", lambda s, t: not s or not t)]
+    if settings.identical:
+        found.append(("identical", lambda s, t: s == t))
+    found.extend(length_rules(settings.filters))
+    if settings.languages:
+        found.append(("languages", _other_language(languages)))
+    return found
+
+
+def _other_language(languages: List[str]) -> Rule:
+    try:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    except ImportError:
+        raise DataError(
+            "the recipe asks for language identification, which needs the package py3langid; "
+            "install it, or set clean.languages to false"
+        ) from None
+    identifier = LanguageIdentifier.from_model(MODEL_FILE)
+    source, target = languages
+
+    def other(one: str, two: str) -> bool:
+        return identifier.classify(one)[0] != source or identifier.classify(two)[0] != target
+
+    return other
+
+
+def hashes(sources: List[str], targets: List[str]) -> np.ndarray:
+    """64-bit fingerprints of pairs; two of 40 million pairs collide with probability 4e-5."""
+    joined = (
+        blake2b(f"{source}\n{target}".encode(), digest_size=8).digest()
+        for source, target in zip(sources, targets)
+    )
+    return np.frombuffer(b"".join(joined), dtype=np.uint64)
+
+
+def clean_part(
+    inputs: Path, folder: Path, name: str, settings: Clean, languages: List[str], training: bool
+) -> Dict[str, Any]:
+    """Normalise, and if it is training text filter, one part.
+
+    Returns:
+        ``in``, ``out`` and ``dropped`` (counts by rule).
+    """
+    done = folder / f"{name}.json"
+    if (record := read_json(done)) is not None:
+        return record
+    raw = [read_lines(inputs / f"{name}.{code}") for code in languages]
+    sides = [normalise(r, normalisers(settings, c)) for r, c in zip(raw, languages)]
+    dropped: Dict[str, int] = {}
+    if training:
+        sources, targets, dropped = sieve(*sides, rules(settings, languages))
+        sides = [sources, targets]
+        if settings.duplicates:
+            with whole(folder / f"{name}.hashes") as path:
+                hashes(sources, targets).tofile(path)
+    for code, lines in zip(languages, sides):
+        write_lines(folder / f"{name}.{code}", lines)
+    record = {"in": len(raw[0]), "out": len(sides[0]), "dropped": dict(dropped)}
+    write_json(done, record)
+    return record

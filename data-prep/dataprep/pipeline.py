@@ -1,0 +1,646 @@
+"""All steps in order, for one recipe and one folder.
+
+Every step knows from its key whether it has anything to do; the work inside of a step is cut into
+parts for the workers of the pool. The order of the steps is the order of the methods here.
+"""
+
+import dataclasses
+import fcntl
+import shutil
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+from dataprep import binarise, manifest, subword
+from dataprep.clean import clean_part
+from dataprep.duplicates import mark
+from dataprep.errors import DataError
+from dataprep.extract import extract_piece
+from dataprep.files import key_of, read_json, whole, write_json
+from dataprep.pool import Pool, progress
+from dataprep.recipe import Recipe
+from dataprep.sources import Located, Locator
+from dataprep.step import Step
+from dataprep.text import write_text
+from dataprep.tokenise import tokenise_part
+
+Parts = List[Tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asks for beside the recipe.
+
+    Attributes:
+        out: Folder of the result.
+        local: Folder with files that the person has, or None to download.
+        splits: Splits to prepare, or None for all.
+        preparation: Name of the preparation, or None for the recipe's default.
+        vocab_from: Prepared folder whose subword model and dictionaries are used.
+        shards: Number of data-bin folders the training data is dealt out to.
+        workers: Number of worker processes.
+        any_checksum: Whether files with another checksum are accepted.
+        timeout: Seconds before a silent mirror is given up.
+        say: Where messages go.
+    """
+
+    out: Path
+    local: Optional[Path] = None
+    splits: Optional[List[str]] = None
+    preparation: Optional[str] = None
+    vocab_from: Optional[Path] = None
+    shards: int = 1
+    workers: int = 1
+    any_checksum: bool = False
+    timeout: float = 30.0
+    say: Callable[[str], None] = print
+
+
+@dataclass
+class Track:
+    """A split on its way through the steps.
+
+    Attributes:
+        step: The last step.
+        parts: Names of its parts and their numbers of lines.
+        masks: Folder of the duplicates' masks, until they are applied.
+        counts: One entry per step for the manifest.
+    """
+
+    step: Step
+    parts: Parts
+    masks: Optional[Path] = None
+    counts: List[Dict[str, Any]] = field(default_factory=list)
+
+
+def prepare(recipe: Recipe, options: Options) -> Dict[str, Any]:
+    """Prepare a corpus and return its manifest.
+
+    Raises:
+        DataError: Something about the inputs, the recipe or the options is wrong.
+        FileExistsError: The folder holds something else.
+    """
+    with _locked(recipe, options), Pool(options.workers) as pool:
+        return Preparer(recipe, options, pool).run()
+
+
+@contextmanager
+def _locked(recipe: Recipe, options: Options) -> Iterator[None]:
+    """Make sure that the folder is this recipe's and that nobody else works in it."""
+    out = options.out
+    mark_file = out / "work" / "recipe.json"
+    if out.exists() and any(out.iterdir()) and not mark_file.exists():
+        raise FileExistsError(f"{out} is not empty and not a prepared corpus; choose another --out")
+    (out / "work").mkdir(parents=True, exist_ok=True)
+    owner = (read_json(mark_file) or {}).get("recipe", recipe.name)
+    if owner != recipe.name:
+        raise FileExistsError(f"{out} holds the recipe {owner}; choose another --out")
+    write_json(mark_file, {"recipe": recipe.name})
+    with open(out / "work" / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileExistsError(f"another process is preparing {out}; wait for it") from None
+        yield
+
+
+class Preparer:
+    """The steps of one run.
+
+    Args:
+        recipe: The recipe.
+        options: What was asked for.
+        pool: Worker processes.
+    """
+
+    def __init__(self, recipe: Recipe, options: Options, pool: Pool) -> None:
+        self.recipe, self.options, self.pool = recipe, options, pool
+        self.out, self.work = options.out, options.out / "work"
+        self.languages = recipe.languages
+        name = options.preparation or recipe.default
+        if name not in recipe.preparations:
+            known = ", ".join(recipe.preparations)
+            raise DataError(f"{recipe.name} has no preparation {name!r}; choose one of {known}")
+        self.name, self.settings = name, recipe.preparations[name]
+        self.holders = {n: s.hold_out for n, s in recipe.splits.items() if s.hold_out}
+        self.splits = self._chosen_splits()
+        self.worked: Dict[str, float] = {}
+
+    def _chosen_splits(self) -> List[str]:
+        """The splits with files of their own; held-out ones come with train."""
+        known = list(self.recipe.splits)
+        wanted = self.options.splits or known
+        for name in wanted:
+            if name not in known:
+                raise DataError(
+                    f"{self.recipe.name} has no split {name!r}; choose from {', '.join(known)}"
+                )
+            if name in self.holders and "train" not in wanted:
+                raise DataError(
+                    f"{name} is held out of the training text of {self.recipe.name}; "
+                    f"ask for both: --splits train,{name}"
+                )
+        return [name for name in known if name in wanted and name not in self.holders]
+
+    def run(self) -> Dict[str, Any]:
+        """Take all steps and return the manifest."""
+        started = time.monotonic()
+        locator = Locator(
+            self.recipe, self.work, self.options.local, self.options.any_checksum,
+            self.options.timeout,
+        )
+        located = locator.locate(self.splits)
+        self.worked["fetch and unpack"] = time.monotonic() - started
+        self.files = {name: dict(locator.records[name]) for name in sorted(locator.records)}
+        tracks = {name: self._prepared(name, located[name]) for name in self.splits}
+        texts = self._text(tracks)
+        complete = "train" in self.splits or self.options.vocab_from is not None
+        encoded, model, dictionary, data = {}, None, None, None
+        if complete:
+            model = self._model(texts)
+            encoded = self._encode(texts, model)
+            dictionary = self._dictionary(encoded, model)
+            data = self._binarise(encoded, dictionary)
+        result = self._manifest(texts, model, encoded, dictionary, data)
+        if len(self.worked) > 1:
+            write_json(self.work / "timings.json", self.worked)
+        return result
+
+    # -- one split after another: extract, clean, duplicates, tokenise
+
+    def _prepared(self, split: str, located: List[Located]) -> Track:
+        track = self._extract(split, located)
+        self._clean(split, track)
+        if self.settings.clean.duplicates and split == "train":
+            self._duplicates(split, track)
+        if self.settings.tokenise is not None:
+            self._tokenise(split, track)
+        return track
+
+    @contextmanager
+    def _working(self, step: Step, message: Callable[[], str]) -> Iterator[None]:
+        """Time a step that has something to do, and tell what came of it."""
+        started = time.monotonic()
+        step.start()
+        yield
+        self.worked[step.name] = time.monotonic() - started
+        self.options.say(f"{step.name}: {message()}")
+
+    def _extract(self, split: str, located: List[Located]) -> Track:
+        settings = [
+            [dataclasses.asdict(x.piece), x.form, {c: s.sha256 for c, s in x.files.items()}]
+            for x in located
+        ]
+        for piece, _, _ in settings:
+            del piece["lines"], piece["plain"], piece["sacrebleu"]
+        step = Step.after(f"extract/{split}", self.work, [settings, self.recipe.part_lines])
+        record = step.record()
+        if record is None:
+            with self._working(step, lambda: f"{record['out']:,} pairs"):
+                record = step.finish(self._extracted(step, located))
+        for x, (_, lines) in zip(located, record["pieces"]):
+            if x.piece.lines not in (None, lines):
+                self.options.say(
+                    f"note: {x.piece.name} has {lines:,} pairs, published are {x.piece.lines:,}"
+                )
+        parts = [(name, lines) for name, lines in record["parts"]]
+        entry = {"step": "extract", "in": record["out"], "out": record["out"]}
+        return Track(step, parts, counts=[{**entry, "pieces": record["pieces"]}])
+
+    def _extracted(self, step: Step, located: List[Located]) -> Dict[str, Any]:
+        tasks = []
+        for number, x in enumerate(located):
+            reading = {
+                "form": x.form, "files": {c: (s.path, s.name) for c, s in x.files.items()},
+                "languages": self.languages, "columns": x.piece.columns,
+                "carriage_returns": x.piece.carriage_returns,
+            }
+            tasks.append((step.folder, f"{number:02d}", self.recipe.part_lines, x.piece.replace,
+                          reading))
+        sizes = [sum(s.path.stat().st_size for s in x.files.values()) for x in located]
+        found = self.pool.run(step.name, _extract_task, tasks, sizes, "B")
+        pieces = [[x.piece.name, record["pairs"]] for x, record in zip(located, found)]
+        parts = [part for record in found for part in record["parts"]]
+        return {"pieces": pieces, "parts": parts, "out": sum(lines for _, lines in pieces)}
+
+    def _mapped(
+        self, track: Track, step: Step, function: Callable, tasks: List[Tuple]
+    ) -> Dict[str, Any]:
+        """Run a step that turns each part into one part."""
+        record = step.record()
+        if record is None:
+            with self._working(step, lambda: _summary(record["total"])):
+                sizes = [lines for _, lines in track.parts]
+                found = self.pool.run(step.name, function, tasks, sizes)
+                record = step.finish({
+                    "total": manifest.add_up(found), "parts": [r["out"] for r in found]
+                })
+        track.step = step
+        track.parts = [(name, n) for (name, _), n in zip(track.parts, record["parts"])]
+        track.counts.append({"step": step.name.split("/")[0], **record["total"]})
+        return record
+
+    def _clean(self, split: str, track: Track) -> None:
+        settings, training = self.settings.clean, split == "train"
+        step = Step.after(
+            f"clean/{split}", self.work, [dataclasses.asdict(settings), self.languages], [track.step]
+        )
+        tasks = [
+            (track.step.folder, step.folder, name, settings, self.languages, training)
+            for name, _ in track.parts
+        ]
+        self._mapped(track, step, clean_part, tasks)
+
+    def _duplicates(self, split: str, track: Track) -> None:
+        step = Step.after(f"duplicates/{split}", self.work, [], [track.step])
+        record = step.record()
+        total = sum(lines for _, lines in track.parts)
+        if record is None:
+            with self._working(step, lambda: f"{total:,} in, {total - record['lost']:,} out"):
+                names = [name for name, _ in track.parts]
+                lost = mark(track.step.folder, step.folder, names)
+                record = step.finish({"lost": sum(lost), "parts": lost})
+        entry = {"step": "duplicates", "in": total, "out": total - record["lost"]}
+        track.counts.append({**entry, "dropped": {"duplicate": record["lost"]}})
+        track.parts = [(n, lines - k) for (n, lines), k in zip(track.parts, record["parts"])]
+        track.masks = step.folder
+        # the next step reads the cleaned parts through the masks
+        track.step = Step(step.name, track.step.folder, step.key)
+
+    def _tokenise(self, split: str, track: Track) -> None:
+        settings, training = self.settings.tokenise, split == "train"
+        step = Step.after(
+            f"tokenise/{split}", self.work, [dataclasses.asdict(settings), self.languages],
+            [track.step],
+        )
+        tasks = [
+            (track.step.folder, track.masks, step.folder, name, settings, self.languages, training)
+            for name, _ in track.parts
+        ]
+        self._mapped(track, step, tokenise_part, tasks)
+        track.masks = None
+
+    # -- text/
+
+    def _text(self, tracks: Dict[str, Track]) -> Dict[str, Any]:
+        """Write `text/`; returns for each split its step, lines, ranges and counts."""
+        texts: Dict[str, Any] = {}
+        for split, track in tracks.items():
+            holders = self.holders if split == "train" else {}
+            held = {name: dataclasses.asdict(hold) for name, hold in holders.items()}
+            step = Step.after(
+                f"text/{split}", self.work, [held, self.languages, self.recipe.part_lines],
+                [track.step],
+            )
+            record = step.record(self.out)
+            if record is None:
+                with self._working(step, lambda: _lines_of(record)):
+                    record = step.finish(self._written(step, split, track, holders))
+            for name in (split, *holders):
+                texts[name] = self._text_entry(name, split, step, track, record["splits"][name])
+        return {name: texts[name] for name in self.recipe.splits if name in texts}
+
+    def _written(self, step: Step, split: str, track: Track, holders: Dict) -> Dict[str, Any]:
+        folder = self.out / "text"
+        folder.mkdir(exist_ok=True)
+        with progress(step.name, sum(lines for _, lines in track.parts), " lines") as bar:
+            splits = write_text(
+                track.step.folder, track.masks, track.parts, split, holders, folder,
+                self.languages, self.recipe.part_lines, bar,
+            )
+        names = [f"text/{name}.{code}" for name in splits for code in self.languages]
+        return {"splits": splits, "outputs": self._sizes(names)}
+
+    def _sizes(self, names: List[str]) -> Dict[str, int]:
+        return {name: (self.out / name).stat().st_size for name in names}
+
+    def _text_entry(
+        self, name: str, split: str, step: Step, track: Track, record: Dict[str, Any]
+    ) -> Dict[str, Any]:
+        total = sum(lines for _, lines in track.parts)
+        counts = track.counts if name == split else []
+        if name in self.holders or (split == "train" and self.holders):
+            counts = [*counts, {"step": "hold out", "in": total, "out": record["lines"]}]
+        return {
+            "step": step, "counts": counts, "training": split == "train",
+            "lines": record["lines"], "ranges": record["ranges"],
+            "paths": [self.out / "text" / f"{name}.{code}" for code in self.languages],
+        }
+
+    # -- subwords
+
+    def _model(self, texts: Dict[str, Any]) -> Tuple[Step, Path, Dict[str, Any]]:
+        """Learn the subword model, or take that of another prepared folder."""
+        name = subword.model_name(self.settings.subword)
+        model = self.out / "subword" / name
+        settings = dataclasses.asdict(self.settings.subword)
+        del settings["filters"], settings["joined_dictionary"]
+        if self.options.vocab_from is not None:
+            foreign = self._foreign(f"subword/{name}")
+            step = Step.after("subword", self.work, [settings, manifest.digest(foreign)])
+            learn = lambda: _copied(foreign, model)  # noqa: E731
+        else:
+            train = texts["train"]
+            step = Step.after("subword", self.work, settings, [train["step"]])
+            learn = lambda: self._learned(train, model)  # noqa: E731
+        record = step.record(self.out)
+        if record is None:
+            with self._working(step, lambda: _facts(record["facts"])):
+                model.parent.mkdir(exist_ok=True)
+                record = step.finish(
+                    {"facts": learn(), "outputs": self._sizes([f"subword/{name}"])}
+                )
+        return step, model, record["facts"]
+
+    def _foreign(self, name: str) -> Path:
+        """A file of the folder given as --vocab-from."""
+        folder = self.options.vocab_from
+        other = read_json(folder / "manifest.json")
+        if other is None or not other["complete"]:
+            raise DataError(f"--vocab-from {folder} holds no completely prepared corpus")
+        if {other["source"], other["target"]} != set(self.languages):
+            raise DataError(
+                f"--vocab-from {folder} is for {other['source']} and {other['target']}, this "
+                f"recipe for {self.recipe.source} and {self.recipe.target}"
+            )
+        if not (folder / name).is_file():
+            raise DataError(
+                f"--vocab-from {folder} has no {name}; it was prepared another way "
+                f"({other['preparation']}), choose the same --preparation"
+            )
+        return folder / name
+
+    def _learned(self, train: Dict[str, Any], model: Path) -> Dict[str, Any]:
+        settings = self.settings.subword
+        if settings.sentencepiece:
+            return subword.learn_sentencepiece(
+                settings.sentencepiece, train["paths"], 2 * train["lines"], model
+            )
+        tasks, sizes = [], []
+        for side, path in enumerate(train["paths"]):
+            tasks += [(path, *span[1 + side]) for span in train["ranges"]]
+            sizes += [span[0] for span in train["ranges"]]
+        words: Counter = Counter()
+        for counted in self.pool.run("count words", subword.count_words, tasks, sizes):
+            words.update(counted)
+        return subword.learn_bpe(settings.bpe, words, model)
+
+    def _encode(self, texts: Dict[str, Any], model: Tuple) -> Dict[str, Track]:
+        """Turn the text of every split into numbers."""
+        step_before, path, _ = model
+        filters = dataclasses.asdict(self.settings.subword.filters)
+        tracks = {}
+        for split, text in texts.items():
+            training = text["training"]
+            step = Step.after(
+                f"encode/{split}", self.work, [filters if training else {}, split],
+                [text["step"], step_before],
+            )
+            parts = [(f"{i:05d}", span[0]) for i, span in enumerate(text["ranges"])]
+            track = Track(text["step"], parts, counts=text["counts"])
+            tasks = [
+                (text["paths"], span[1:], path, step.folder, name, self.settings.subword,
+                 self.languages, training)
+                for (name, _), span in zip(parts, text["ranges"])
+            ]
+            self._mapped(track, step, subword.encode_part, tasks)
+            tracks[split] = track
+        return tracks
+
+    # -- data-bin/
+
+    @property
+    def _folders(self) -> List[str]:
+        """Names of the data-bin folders."""
+        if self.options.shards == 1:
+            return ["data-bin"]
+        return [f"data-bin{shard}" for shard in range(self.options.shards)]
+
+    def _types(self, model: Tuple) -> List[str]:
+        if self.settings.subword.bpe:
+            return []
+        return subword.encoder(model[1]).types()
+
+    def _dictionary(self, encoded: Dict[str, Track], model: Tuple) -> Tuple[Step, Dict, List[str]]:
+        """Write `dict.{language}.txt` into every data-bin folder."""
+        joined = self.settings.subword.joined_dictionary
+        names = [f"dict.{code}.txt" for code in self.languages]
+        foreign = None
+        if self.options.vocab_from is not None:
+            other = read_json(self.options.vocab_from / "manifest.json") or {}
+            foreign = [self._foreign(f"{other['folders'][0]}/{name}") for name in names]
+        upstream = [model[0]] if foreign else [encoded["train"].step]
+        digests = [manifest.digest(path) for path in foreign or ()]
+        step = Step.after("dictionary", self.work, [joined, digests, self._folders], upstream)
+        record = step.record(self.out)
+        types = self._types(model) if record is None or self._stale(encoded, step) else []
+        if record is None:
+            with self._working(step, lambda: _facts(record["facts"])):
+                for folder in self._folders:
+                    (self.out / folder).mkdir(exist_ok=True)
+                first = [self.out / self._folders[0] / name for name in names]
+                facts = self._counted(encoded, types, first) if not foreign else {}
+                for source, path in zip(foreign or (), first):
+                    binarise.copy(source, path)
+                    facts[path.name] = binarise.dictionary_size(path)
+                for folder in self._folders[1:]:
+                    for path in first:
+                        binarise.copy(path, self.out / folder / path.name)
+                files = [f"{folder}/{name}" for folder in self._folders for name in names]
+                record = step.finish({"facts": facts, "outputs": self._sizes(files)})
+        return step, record["facts"], types
+
+    def _stale(self, encoded: Dict[str, Track], dictionary: Step) -> bool:
+        steps = [self._binarise_step(split, encoded[split], dictionary) for split in encoded]
+        return any(step.record(self.out) is None for step in steps)
+
+    def _counted(self, encoded: Dict[str, Track], types: List[str], paths: List[Path]) -> Dict:
+        track = encoded["train"]
+        names = [name for name, _ in track.parts]
+        if self.settings.subword.joined_dictionary:
+            groups = [(self.languages, paths)]
+        else:
+            groups = [([code], [path]) for code, path in zip(self.languages, paths)]
+        tasks = [(track.step.folder, names, codes, types, files) for codes, files in groups]
+        found = self.pool.run("dictionary", binarise.write_dictionary, tasks)
+        return {
+            path.name: record["types"] for (_, files), record in zip(groups, found) for path in files
+        }
+
+    def _binarise_step(self, split: str, track: Track, dictionary: Step) -> Step:
+        return Step.after(
+            f"binarise/{split}", self.work, [self._folders, self.languages],
+            [track.step, dictionary],
+        )
+
+    def _binarise(
+        self, encoded: Dict[str, Track], dictionary: Tuple[Step, Dict, List[str]]
+    ) -> Dict[str, Any]:
+        """Write fairseq's data sets; only the training data is dealt out to shards."""
+        before, _, types = dictionary
+        done = {}
+        for split, track in encoded.items():
+            step = self._binarise_step(split, track, before)
+            record = step.record(self.out)
+            if record is None:
+                with self._working(step, lambda: f"{record['lines']:,} pairs"):
+                    record = step.finish(self._binarised(step, split, track, types))
+            done[split] = record
+        return done
+
+    def _binarised(
+        self, step: Step, split: str, track: Track, types: List[str]
+    ) -> Dict[str, Any]:
+        shards = len(self._folders) if split == "train" else 1
+        dicts = [self.out / self._folders[0] / f"dict.{code}.txt" for code in self.languages]
+        tasks, sizes, start = [], [], 0
+        for name, lines in track.parts:
+            for code, path in zip(self.languages, dicts):
+                tasks.append((track.step.folder, step.folder, name, code, path, types, start,
+                              shards))
+                sizes.append(lines)
+            start += lines
+        found = self.pool.run(step.name, binarise.binarise_part, tasks, sizes)
+        outputs = self._merged(step, split, track, shards, dicts)
+        counts = {
+            code: {k: sum(r[k] for r in found[side::2]) for k in ("tokens", "unknown")}
+            for side, code in enumerate(self.languages)
+        }
+        return {"lines": start, "counts": counts, "outputs": self._sizes(outputs)}
+
+    def _merged(
+        self, step: Step, split: str, track: Track, shards: int, dicts: List[Path]
+    ) -> List[str]:
+        pair = f"{self.recipe.source}-{self.recipe.target}"
+        tasks, outputs = [], []
+        for shard in range(shards):
+            for code, dictionary in zip(self.languages, dicts):
+                target = f"{self._folders[shard]}/{split}.{pair}.{code}"
+                prefixes = [step.folder / f"{name}.{code}.{shard}" for name, _ in track.parts]
+                size = binarise.dictionary_size(dictionary)
+                tasks.append((prefixes, self.out / target, size))
+                outputs += [f"{target}.bin", f"{target}.idx"]
+        self.pool.run(f"merge/{split}", binarise.merge, tasks)
+        return outputs
+
+    # -- manifest
+
+    def _manifest(
+        self, texts: Dict, model: Any, encoded: Dict, dictionary: Any, data: Any
+    ) -> Dict[str, Any]:
+        """Write `manifest.json` and `report.md`, unless they are up to date."""
+        steps = [t["step"] for t in texts.values()]
+        if data is not None:
+            steps += [self._binarise_step(s, track, dictionary[0]) for s, track in encoded.items()]
+        facts = self._facts()
+        step = Step.after("manifest", self.work, [facts, self.files], steps)
+        record = step.record(self.out)
+        if record is not None:
+            return read_json(self.out / "manifest.json")
+        with self._working(step, lambda: "manifest.json, report.md"):
+            result = {
+                **facts, "files": self.files, "complete": data is not None,
+                "folders": self._folders if data is not None else [],
+                "splits": self._split_entries(texts, encoded, data),
+                "subword": model[2] if model else {},
+                "dictionaries": dictionary[1] if dictionary else {},
+                "samples": self._samples(texts, model),
+                "outputs": manifest.outputs(self.out, self._output_names(texts, model, data)),
+            }
+            write_json(self.out / "manifest.json", result)
+            with whole(self.out / "report.md") as path:
+                path.write_text(manifest.report(result), encoding="utf-8")
+            step.finish({"outputs": self._sizes(["manifest.json", "report.md"])})
+        return result
+
+    def _facts(self) -> Dict[str, Any]:
+        """What the manifest says about the recipe and the way it was used."""
+        recipe = self.recipe
+        data = ":".join(self._folders)
+        return {
+            "recipe": recipe.name, "title": recipe.title, "source": recipe.source,
+            "target": recipe.target, "licence": recipe.licence, "preparation": self.name,
+            "reproduces": self.settings.reproduces,
+            "settings": dataclasses.asdict(self.settings),
+            "recipe_key": key_of(dataclasses.asdict(recipe)),
+            "versions": manifest.versions(),
+            "train": f"fairseq-train {data} --user-dir \"$(tsa-mt user-dir)\" "
+                     f"--source-lang {recipe.source} --target-lang {recipe.target} "
+                     f"{' '.join(recipe.train.split())}".rstrip(),
+        }
+
+    def _split_entries(self, texts: Dict, encoded: Dict, data: Any) -> Dict[str, Any]:
+        entries = {}
+        for name, text in texts.items():
+            counts = encoded[name].counts if encoded else text["counts"]
+            entry = {"lines": text["lines"], "steps": counts}
+            expected = self.settings.expect.get(name)
+            if expected is not None:
+                entry["expected_lines"] = expected
+                entry["as_expected"] = expected == text["lines"]
+                if expected != text["lines"]:
+                    self.options.say(
+                        f"note: {name} has {text['lines']:,} lines, published are {expected:,}"
+                    )
+            if data is not None:
+                entry["pairs"] = data[name]["lines"]
+                entry["statistics"] = self._statistics(encoded[name], data[name])
+            entries[name] = entry
+        return entries
+
+    def _statistics(self, track: Track, data: Dict[str, Any]) -> Dict[str, Any]:
+        records = [read_json(track.step.folder / f"{name}.json") for name, _ in track.parts]
+        return {
+            code: {
+                **data["counts"][code],
+                **manifest.length_statistics(r["lengths"][code] for r in records),
+            }
+            for code in self.languages
+        }
+
+    def _samples(self, texts: Dict, model: Any) -> List[Dict[str, str]]:
+        name = "train" if "train" in texts else next(iter(texts))
+        pairs = manifest.samples(texts[name]["paths"], texts[name]["ranges"])
+        found = [{"source": source, "target": target} for source, target in pairs]
+        if model is not None:
+            coder = subword.encoder(model[1])
+            for sample in found:
+                sample["source_subwords"] = coder.pieces(sample["source"])
+                sample["target_subwords"] = coder.pieces(sample["target"])
+        return found
+
+    def _output_names(self, texts: Dict, model: Any, data: Any) -> List[str]:
+        names = [f"text/{path.name}" for text in texts.values() for path in text["paths"]]
+        if data is not None:
+            names.append(f"subword/{model[1].name}")
+            names += [f"{f}/dict.{code}.txt" for f in self._folders for code in self.languages]
+            names += [name for record in data.values() for name in record["outputs"]]
+        return names
+
+
+def _extract_task(
+    folder: Path, prefix: str, part_lines: int, replace: Dict[str, str], reading: Dict[str, Any]
+) -> Dict[str, Any]:
+    return extract_piece(folder, prefix, part_lines, replace, **reading)
+
+
+def _copied(source: Path, target: Path) -> Dict[str, Any]:
+    shutil.copyfile(source, target.with_name(f".{target.name}.part"))
+    target.with_name(f".{target.name}.part").replace(target)
+    return {"taken_from_sha256": manifest.digest(source)}
+
+
+def _summary(total: Dict[str, Any]) -> str:
+    dropped = ", ".join(f"{rule} {n:,}" for rule, n in total["dropped"].items())
+    return f"{total['in']:,} in, {total['out']:,} out" + (f" ({dropped})" if dropped else "")
+
+
+def _facts(facts: Dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in facts.items())
+
+
+def _lines_of(record: Dict[str, Any]) -> str:
+    return ", ".join(f"{name} {entry['lines']:,}" for name, entry in record["splits"].items())

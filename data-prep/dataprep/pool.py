@@ -1,0 +1,109 @@
+"""Worker processes, with a progress bar that knows how much is left."""
+
+import multiprocessing
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+
+from tqdm import tqdm
+
+from dataprep.errors import DataError
+
+tqdm.monitor_interval = 0
+
+
+def _die_with_parent() -> None:
+    """End this worker when the main process is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def available_cores() -> int:
+    """Cores this process may use (less than the machine has, under a batch system)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Pool:
+    """Runs functions of a module in worker processes; one worker means the main process itself.
+
+    Args:
+        workers: Number of processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._executor: Optional[ProcessPoolExecutor] = None
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def run(
+        self, label: str, function: Callable[..., Any], tasks: Sequence[Tuple],
+        sizes: Optional[Sequence[int]] = None, unit: str = " lines",
+    ) -> List[Any]:
+        """Call `function(*task)` for every task and return the results in the tasks' order.
+
+        Args:
+            label: Text of the progress bar.
+            function: A module-level function.
+            tasks: Arguments of each call.
+            sizes: How much each task advances the bar; default one each.
+            unit: What the sizes count.
+
+        Raises:
+            DataError: A worker was killed from outside, most often for want of memory.
+        """
+        sizes = [1] * len(tasks) if sizes is None else sizes
+        results: List[Any] = [None] * len(tasks)
+        with progress(label, sum(sizes), unit) as bar:
+            for index, result in self._results(function, tasks):
+                results[index] = result
+                bar.update(sizes[index])
+        return results
+
+    def _results(self, function: Callable, tasks: Sequence[Tuple]) -> Iterator[Tuple[int, Any]]:
+        if self.workers == 1 or len(tasks) == 0:
+            for index, task in enumerate(tasks):
+                yield index, function(*task)
+            return
+        executor = self._start()
+        futures = {executor.submit(function, *task): i for i, task in enumerate(tasks)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise DataError(
+                "a worker process was killed, most often because memory ran out; start again with "
+                f"fewer --workers than {self.workers}, finished parts are kept"
+            ) from None
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            # spawn: fork is unsafe once a library has started threads
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(self.workers, context, _die_with_parent)
+        return self._executor
+
+
+def progress(label: str, total: int, unit: str) -> tqdm:
+    """A progress bar with a rate and a time left; silent when nobody watches."""
+    return tqdm(
+        total=total, desc=f"{label:<18}", unit=unit, unit_scale=True, disable=None, leave=False
+    )

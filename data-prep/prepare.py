@@ -1,0 +1,130 @@
+"""Prepare a corpus for fairseq: one command from public files to data-bin and a manifest.
+
+    python data-prep/prepare.py RECIPE --out DIR [--from-local DIR] [--splits train,valid,test]
+
+Started again it continues where it was stopped, and does nothing where nothing is to be done.
+`data-prep/README.md` lists the recipes and explains the options.
+"""
+
+import argparse
+import errno
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from dataprep import recipe as recipes  # noqa: E402
+from dataprep.errors import DataError  # noqa: E402
+from dataprep.pipeline import Options, prepare  # noqa: E402
+from dataprep.pool import available_cores  # noqa: E402
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    new = argparse.ArgumentParser(prog="prepare.py", description="Prepare a corpus for fairseq.")
+    new.add_argument("recipe", metavar="RECIPE", help=f"one of {', '.join(recipes.names())}; or a "
+                     "path to a .yaml file")
+    new.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the result goes")
+    new.add_argument("--from-local", type=Path, metavar="DIR", help="take files from this folder "
+                     "(archives, or what is in them, compressed or not) and download nothing")
+    new.add_argument("--splits", nargs="+", metavar="SPLIT", help="prepare only these splits; "
+                     "without train the preparation stops before subwords, unless --vocab-from")
+    new.add_argument("--preparation", metavar="NAME", help="published or modern; default: the "
+                     "recipe's own choice")
+    new.add_argument("--vocab-from", type=Path, metavar="DIR", help="use the subword model and the "
+                     "dictionaries of a prepared folder")
+    new.add_argument("--shards", type=int, default=1, metavar="N", help="deal the training data "
+                     "out to N folders data-bin0, data-bin1, ... (default 1)")
+    new.add_argument("--workers", type=int, default=available_cores(), metavar="N",
+                     help="worker processes (default: all cores, %(default)s here)")
+    new.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="give up a "
+                     "mirror that sends nothing for so long (default %(default)s)")
+    new.add_argument("--any-checksum", action="store_true", help="accept files whose checksum is "
+                     "not the published one; the manifest says so")
+    new.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                     help="change one setting of the recipe, e.g. "
+                     "preparations.modern.subword.sentencepiece.vocab_size=4000")
+    own = new.add_argument_group("your own files (RECIPE custom)")
+    own.add_argument("--source-lang", metavar="CODE")
+    own.add_argument("--target-lang", metavar="CODE")
+    for split in ("train", "valid", "test"):
+        own.add_argument(f"--{split}", nargs="+", type=Path, metavar="FILE", help="a .tsv or .tmx "
+                         "file, or two aligned text files (plain, gz, xz, bz2 or zst)")
+    return new
+
+
+def overrides(arguments: argparse.Namespace) -> Dict[str, Any]:
+    """The settings to change in the recipe, by dotted path."""
+    found: Dict[str, Any] = {}
+    for assignment in arguments.overrides:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise DataError(f"--set {assignment!r} must look like KEY=VALUE")
+        found[key] = yaml.safe_load(value)
+    return found
+
+
+def options(arguments: argparse.Namespace) -> Options:
+    """What was asked for, checked."""
+    for name in ("shards", "workers"):
+        if getattr(arguments, name) < 1:
+            raise DataError(f"--{name} is {getattr(arguments, name)}, must be at least 1")
+    if arguments.timeout <= 0:
+        raise DataError(f"--timeout is {arguments.timeout}, must be more than 0 seconds")
+    splits = [name for group in arguments.splits or () for name in group.split(",") if name]
+    return Options(
+        out=arguments.out, local=arguments.from_local, splits=splits or None,
+        preparation=arguments.preparation, vocab_from=arguments.vocab_from,
+        shards=arguments.shards, workers=arguments.workers,
+        any_checksum=arguments.any_checksum, timeout=arguments.timeout,
+        say=lambda message: print(message, flush=True),
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prepare, and say what came of it."""
+    started = time.monotonic()
+    before = (arguments.out / "manifest.json").stat().st_mtime_ns if (
+        arguments.out / "manifest.json").exists() else None
+    recipe = recipes.load(arguments.recipe, overrides(arguments))
+    manifest = prepare(recipe, options(arguments))
+    if before == (arguments.out / "manifest.json").stat().st_mtime_ns:
+        print(f"nothing to do: {arguments.out} is up to date")
+        return
+    peaks = [resource.getrusage(who).ru_maxrss // 1024
+             for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(f"done in {time.monotonic() - started:.1f} s; peak memory {peaks[0]} MiB in the main "
+          f"process, {peaks[1]} MiB in the largest worker; see {arguments.out / 'report.md'}")
+    if manifest["complete"]:
+        print(f"train in {arguments.out} with\n  {manifest['train']}")
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command line; problems become one sentence and exit status 1."""
+    arguments = parser().parse_args(argv)
+    try:
+        run(arguments)
+    except DataError as fault:
+        print(f"prepare.py: error: {fault}", file=sys.stderr)
+    except OSError as fault:
+        if fault.errno in FULL:
+            fault = (f"no space left for {arguments.out} ({fault.strerror}); make room and start "
+                     "again, finished parts are kept")
+        print(f"prepare.py: error: {fault}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("prepare.py: stopped; start again to continue", file=sys.stderr)
+        return 130
+    else:
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
