@@ -70,16 +70,11 @@ class BrokenFairseqError(ImportError):
     """fairseq is installed and its import fails; the cause says why."""
 
 
-def import_fairseq() -> None:
-    """Imports fairseq and leaves the root logger as it was.
+def _not_imported() -> bool:
+    return "fairseq" not in sys.modules
 
-    One of fairseq's modules sets it to DEBUG and gives it a handler when it is imported.
 
-    Raises:
-        BrokenFairseqError: if fairseq is there but cannot be imported.
-    """
-    if "fairseq" in sys.modules:
-        return
+def _import_quietly() -> None:
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     try:
@@ -243,7 +238,8 @@ def _bf16_without_tpu() -> None:
     def parse(parser, input_args=None, *args, **kwargs):
         result = original(parser, input_args, *args, **kwargs)
         parsed = result[0] if isinstance(result, tuple) else result
-        parsed.tpu = asked.parse_known_args(input_args)[0].tpu
+        if getattr(parsed, "tpu", False):
+            parsed.tpu = asked.parse_known_args(input_args)[0].tpu
         return result
 
     options.parse_args_and_arch = parse
@@ -273,11 +269,32 @@ def _has_fast_path() -> bool:
     return "can_use_fastpath" in TransformerEncoderLayerBase.__init__.__code__.co_names
 
 
-def _no_fast_path() -> None:
-    from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+# Copies of the layer's weights for the fast path: trainable, but without gradients, so that they
+# stop DistributedDataParallel, and unknown to every other fairseq.
+FAST_PATH_PARAMETERS = tuple(
+    f"{layer}_{kind}" for layer in ("in_proj", "out_proj", "fc1", "fc2") for kind in ("weight", "bias")
+)
 
-    never = property(lambda self: False, lambda self, value: None)
-    TransformerEncoderLayerBase.can_use_fastpath = never
+
+def _no_fast_path() -> None:
+    from fairseq.modules.transformer_layer import TransformerEncoderLayerBase as Layer
+
+    original = Layer.__init__
+
+    @functools.wraps(original)
+    def __init__(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.can_use_fastpath = False
+        for name in FAST_PATH_PARAMETERS:
+            delattr(self, name)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        for name in FAST_PATH_PARAMETERS:
+            state_dict.pop(prefix + name, None)
+        torch.nn.Module._load_from_state_dict(self, state_dict, prefix, *args)
+
+    Layer.__init__ = __init__
+    Layer._load_from_state_dict = _load_from_state_dict
 
 
 # --- data ---------------------------------------------------------------------------------------
@@ -322,14 +339,14 @@ def _percentile_fails() -> bool:
     return False
 
 
-def _lower_percentile() -> None:
+def _translate_percentile() -> None:
     from fairseq.data import data_utils
 
-    def get_buckets(sizes, num_buckets):
-        shares = np.linspace(0, 100, num_buckets + 1)
-        return np.unique(np.percentile(sizes, shares, method="lower")[1:])
+    def percentile(values, shares, interpolation):
+        return np.percentile(values, shares, method=interpolation)
 
-    data_utils.get_buckets = get_buckets
+    # Not get_buckets itself: other modules have imported it by name.
+    data_utils.np = _Overlay(np, percentile=percentile)
 
 
 def _compat_gone() -> bool:
@@ -394,6 +411,13 @@ def _always() -> bool:
 
 FIXES = (
     Fix(
+        "root-logger",
+        "importing fairseq sets the root logger to DEBUG and gives it a handler",
+        "every fairseq, where it is not imported yet",
+        _not_imported,
+        _import_quietly,
+    ),
+    Fix(
         "checkpoint-classes",
         "torch.load refuses the Namespace and the NumPy scalars in a fairseq checkpoint, "
         "so resuming and translating fail",
@@ -418,7 +442,8 @@ FIXES = (
     ),
     Fix(
         "torchrun",
-        "torchrun on CPU divides by zero GPUs, or is ignored so that two jobs write one save-dir",
+        "torchrun on CPU divides by zero GPUs, or is ignored so that two jobs write one save-dir; "
+        "in 0.12.2 all its processes take GPU 0",
         "every fairseq",
         _always,
         _take_torchrun_environment,
@@ -460,7 +485,8 @@ FIXES = (
     ),
     Fix(
         "encoder-fast-path",
-        "translating fails in PyTorch's encoder fast path ('Mask Type should be defined')",
+        "translating fails in PyTorch's encoder fast path ('Mask Type should be defined'), and its "
+        "parameters without gradients stop --ddp-backend pytorch_ddp",
         "fairseq 0.12.2",
         _has_fast_path,
         _no_fast_path,
@@ -478,7 +504,7 @@ FIXES = (
         "--num-batch-buckets calls np.percentile(interpolation=...), which is gone",
         "every fairseq, NumPy 1.22 (warns) and later (fails)",
         _percentile_fails,
-        _lower_percentile,
+        _translate_percentile,
     ),
     Fix(
         "numpy-compat",
@@ -512,7 +538,6 @@ def apply(skip: Collection[str] = ()) -> None:
     if unknown:
         known = ", ".join(fix.name for fix in FIXES)
         raise ValueError(f"no such fix: {', '.join(sorted(unknown))}; there are {known}")
-    import_fairseq()
     for fix in FIXES:
         if _status.get(fix.name) == ACTIVE:
             continue
