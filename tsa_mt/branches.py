@@ -26,9 +26,10 @@ class BranchOutputs:
 
     def rows(self, keep: Tensor) -> "BranchOutputs":
         """Keeps the positions where the boolean mask ``keep`` is true, flattened to rows."""
+        index = keep.nonzero(as_tuple=True)  # once: on a GPU every boolean mask would synchronise
         return BranchOutputs(
-            features=[feature[keep] for feature in self.features],
-            gates={name: gate[keep] for name, gate in self.gates.items()},
+            features=[feature[index] for feature in self.features],
+            gates={name: gate[index] for name, gate in self.gates.items()},
         )
 
 
