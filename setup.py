@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 REQUIRES = [
     # 2.6 is the first release in which torch.load(weights_only=True) is safe (CVE-2025-32434).
     "torch>=2.6",
-    # fairseq main with Python 3.11 and 3.12 support; see docs/compatibility.md for the alternatives.
+    # fairseq main with support for Python 3.11 and 3.12; docs/compatibility.md has alternatives.
     "fairseq-fixed==0.12.3.1",
     "numpy",
     "sacrebleu>=2.0",

@@ -1,8 +1,9 @@
 """Online knowledge distillation with tree-shaped networks, as a fairseq plugin.
 
-One training run grows a tree of layers whose leaves teach each other; one leaf ships. Importing this
-package registers the plugin wherever fairseq is installed, so that ``--user-dir`` pointing here is all
-that ``fairseq-train`` needs. Without fairseq the trees, the objectives and the head work on their own.
+One training run grows a tree of layers whose leaves teach each other; one leaf ships. Importing
+this package registers the plugin wherever fairseq is installed, so that ``--user-dir`` pointing
+here is all that ``fairseq-train`` needs. Without fairseq the trees, the objectives and the head
+work on their own.
 """
 
 import importlib.util
@@ -18,6 +19,4 @@ if importlib.util.find_spec("fairseq") is not None:
     except compat.BrokenFairseqError as error:
         warnings.warn(f"the plugin is not registered: {error}; see tsa-mt doctor", stacklevel=2)
     else:
-        for _room in ("criterion", "translation", "vision"):
-            if importlib.util.find_spec(f"tsa_mt.{_room}") is not None:
-                importlib.import_module(f"tsa_mt.{_room}")
+        from tsa_mt import criterion, translation  # noqa: F401

@@ -1,7 +1,7 @@
 """The ``tsa-mt`` command: one table of commands, each in a module that is imported when it runs.
 
-A command module has ``add_arguments(parser)`` and ``run(args)``, which returns the exit status. What
-``run`` raises about its input is printed as one sentence, without a stack trace.
+A command module has ``add_arguments(parser)`` and ``run(args)``, which returns the exit status.
+What ``run`` raises about its input is printed as one sentence, without a stack trace.
 """
 
 import argparse

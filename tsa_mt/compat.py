@@ -1,10 +1,10 @@
 """Run-time fixes that let fairseq work on today's PyTorch and NumPy.
 
-fairseq is a finished project; the stack under it is not. Each :class:`Fix` in :data:`FIXES` mends one
-defect by replacing one attribute of one fairseq module. A fix applies only where its defect is there,
-applying it twice changes nothing, and none of them edits a file. ``import tsa_mt`` applies them all
-before anything else of ours, hence also inside ``--user-dir tsa_mt``, which fairseq imports before it
-parses its options. ``tsa-mt doctor`` prints the table; docs/compatibility.md explains it.
+fairseq is a finished project; the stack under it is not. Each :class:`Fix` in :data:`FIXES` mends
+one defect by replacing attributes of fairseq's modules. A fix applies only where its defect is
+there, applying it twice changes nothing, and none of them edits a file. ``import tsa_mt`` applies
+them all before anything else of ours, hence also inside ``--user-dir tsa_mt``, which fairseq imports
+before it parses its options. ``tsa-mt doctor`` prints the table; docs/compatibility.md explains it.
 
 Loading checkpoints stays safe: the few classes that a fairseq checkpoint holds are allow-listed for
 ``torch.load(weights_only=True)``, the safety itself is never switched off.
@@ -272,7 +272,9 @@ def _has_fast_path() -> bool:
 # Copies of the layer's weights for the fast path: trainable, but without gradients, so that they
 # stop DistributedDataParallel, and unknown to every other fairseq.
 FAST_PATH_PARAMETERS = tuple(
-    f"{layer}_{kind}" for layer in ("in_proj", "out_proj", "fc1", "fc2") for kind in ("weight", "bias")
+    f"{part}_{kind}"
+    for part in ("in_proj", "out_proj", "fc1", "fc2")
+    for kind in ("weight", "bias")
 )
 
 
@@ -412,7 +414,7 @@ def _always() -> bool:
 FIXES = (
     Fix(
         "root-logger",
-        "importing fairseq sets the root logger to DEBUG and gives it a handler",
+        "importing fairseq gives the root logger a handler and the level DEBUG (0.12.2: INFO)",
         "every fairseq, where it is not imported yet",
         _not_imported,
         _import_quietly,
