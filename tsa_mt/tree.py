@@ -19,6 +19,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 MAX_LEVELS = 64
 MAX_LAYERS = 1000
 MAX_PRESET_DEPTH = 48
+DIGITS = "0123456789"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,10 @@ class Tree:
             ValueError: There is no such preset, or it is not defined for ``depth``.
         """
         if name not in PRESETS:
-            raise ValueError(f"unknown tree preset {name!r}; choose one of {', '.join(PRESETS)}")
+            raise ValueError(
+                f"unknown tree preset {name!r}; choose one of {', '.join(PRESETS)}, or write the "
+                f"tree out, for instance '4(2,2,2,2)'"
+            )
         if not 1 <= depth <= MAX_PRESET_DEPTH:
             raise ValueError(
                 f"tree presets are defined for depths 1 to {MAX_PRESET_DEPTH}, got depth {depth}; "
@@ -144,15 +148,16 @@ class Tree:
         if node.is_leaf:
             number = labels[node.index]
             return [f"{head}   leaf {number}" + (", the leader" if number == 0 else "")]
+        indent = " " * (len(head) + 2)
         lines: List[str] = []
         for position, child in enumerate(node.children):
             last = position == len(node.children) - 1
             for row, line in enumerate(self._draw(self.nodes[child], labels)):
                 if row == 0:
                     fork = ("─" if last else "┬") if position == 0 else ("└" if last else "├")
-                    lines.append((f"{head} ─" if position == 0 else " " * (len(head) + 2)) + f"{fork}─ {line}")
+                    lines.append((f"{head} ─" if position == 0 else indent) + f"{fork}─ {line}")
                 else:
-                    lines.append(" " * (len(head) + 2) + (" " if last else "│") + f"  {line}")
+                    lines.append(f"{indent}{' ' if last else '│'}  {line}")
         return lines
 
     def __str__(self) -> str:
@@ -184,8 +189,8 @@ class _Parser:
     def parse(self) -> Tuple[Node, ...]:
         self._node(parent=None, start=0, level=1)
         if self._peek():
-            inside = "" if self._peek() != ")" else " (there is no '(' that it closes)"
-            raise self._error(f"expected the end of the tree here{inside}")
+            opening = "'(' or " if self._number_just_read() else ""
+            raise self._error(f"expected {opening}the end of the tree")
         nodes = tuple(self.nodes)
         first = nodes[0]
         while first.children:
@@ -199,7 +204,7 @@ class _Parser:
 
     def _node(self, parent: Optional[int], start: int, level: int) -> int:
         if level > MAX_LEVELS:
-            raise self._error(f"expected at most {MAX_LEVELS} levels of nesting")
+            raise self._error(f"expected at most {MAX_LEVELS} levels", f"level {level}")
         layers = self._number()
         index = len(self.nodes)
         self.nodes.append(None)  # reserves the preorder position
@@ -215,14 +220,19 @@ class _Parser:
     def _separator(self) -> str:
         mark = self._peek()
         if mark not in (",", ")") or not mark:
-            raise self._error("expected ',' and another branch, or ')'")
+            opening = "'(', " if self._number_just_read() else ""
+            raise self._error(f"expected {opening}',' or ')'")
         self.position += 1
         return mark
+
+    def _number_just_read(self) -> bool:
+        """Whether the last thing read is a number, which a '(' may follow."""
+        return self.text[: self.position].rstrip()[-1:] in DIGITS
 
     def _number(self) -> int:
         self._peek()
         begin = self.position
-        while self.position < len(self.text) and self.text[self.position] in "0123456789":
+        while self.position < len(self.text) and self.text[self.position] in DIGITS:
             self.position += 1
         if begin == self.position:
             raise self._error("expected a number of layers")
@@ -231,7 +241,7 @@ class _Parser:
         self.total += value
         if self.total > MAX_LAYERS:
             self.position = begin
-            raise self._error(f"expected at most {MAX_LAYERS} layers in the whole tree")
+            raise self._error(f"expected at most {MAX_LAYERS} layers in the whole tree", "more")
         return value
 
     def _peek(self) -> str:
@@ -240,10 +250,13 @@ class _Parser:
             self.position += 1
         return self.text[self.position:self.position + 1]
 
-    def _error(self, expected: str) -> ValueError:
+    def _error(self, expected: str, found: str = "") -> ValueError:
+        """What was expected at this position and what stands there, with a caret below it."""
+        mark = self.text[self.position : self.position + 1]
+        found = found or (repr(mark) if mark else "nothing more")
         shown = "".join(" " if mark.isspace() else mark for mark in self.text)
         return ValueError(
-            f"malformed tree: column {self.position + 1}: {expected}\n"
+            f"malformed tree: column {self.position + 1}: {expected}, found {found}\n"
             f"  {shown}\n  {' ' * self.position}^"
         )
 
