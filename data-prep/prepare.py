@@ -8,9 +8,7 @@ Started again it continues where it was stopped, and does nothing where nothing 
 
 import argparse
 import errno
-import resource
 import sys
-import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -71,6 +69,38 @@ def overrides(arguments: argparse.Namespace) -> Dict[str, Any]:
     return found
 
 
+def own_files(arguments: argparse.Namespace) -> Dict[str, Any]:
+    """The settings that make the recipe custom out of a person's files."""
+    given = {name: getattr(arguments, name) for name in ("train", "valid", "test")}
+    asked = arguments.source_lang or arguments.target_lang or any(given.values())
+    if arguments.recipe != "custom":
+        if asked:
+            raise DataError("--source-lang, --target-lang, --train, --valid and --test belong to "
+                            f"the recipe custom, not to {arguments.recipe}")
+        return {}
+    if not (arguments.source_lang and arguments.target_lang and any(given.values())):
+        raise DataError("custom needs --source-lang, --target-lang and at least one of --train, "
+                        "--valid and --test")
+    pair = [arguments.source_lang, arguments.target_lang]
+    splits = {name: {"pieces": [_piece(name, files, pair)]} for name, files in given.items() if files}
+    if "train" in splits and "valid" not in splits:
+        splits["valid"] = {"hold_out": {"per_mille": 5, "by": pair[0]}}
+    return {"source": pair[0], "target": pair[1], "splits": splits}
+
+
+def _piece(split: str, files: List[Path], pair: List[str]) -> Dict[str, Any]:
+    """One piece of one's own: its format follows from the number and the names of the files."""
+    paths = [str(path.resolve()) for path in files]
+    if len(files) == 2:
+        return {"name": split, "files": dict(zip(pair, paths))}
+    for form in ("tsv", "tmx"):
+        if len(files) == 1 and f".{form}" in files[0].suffixes[-2:]:
+            columns = {code: number for number, code in enumerate(pair)}
+            return {"name": split, "format": form, "files": paths[0], "columns": columns}
+    raise DataError(f"--{split} takes two aligned text files or one .tsv or .tmx file, got "
+                    f"{' '.join(map(str, files))}")
+
+
 def options(arguments: argparse.Namespace) -> Options:
     """What was asked for, checked."""
     for name in ("shards", "workers"):
@@ -90,18 +120,9 @@ def options(arguments: argparse.Namespace) -> Options:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prepare, and say what came of it."""
-    started = time.monotonic()
-    before = (arguments.out / "manifest.json").stat().st_mtime_ns if (
-        arguments.out / "manifest.json").exists() else None
-    recipe = recipes.load(arguments.recipe, overrides(arguments))
+    recipe = recipes.load(arguments.recipe, {**own_files(arguments), **overrides(arguments)})
     manifest = prepare(recipe, options(arguments))
-    if before == (arguments.out / "manifest.json").stat().st_mtime_ns:
-        print(f"nothing to do: {arguments.out} is up to date")
-        return
-    peaks = [resource.getrusage(who).ru_maxrss // 1024
-             for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(f"done in {time.monotonic() - started:.1f} s; peak memory {peaks[0]} MiB in the main "
-          f"process, {peaks[1]} MiB in the largest worker; see {arguments.out / 'report.md'}")
+    print(f"see {arguments.out / 'report.md'}")
     if manifest["complete"]:
         print(f"train in {arguments.out} with\n  {manifest['train']}")
 

@@ -9,12 +9,16 @@ be unknown words). fairseq is imported in worker processes only: that takes seco
 import os
 import shutil
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
 from dataprep.files import BLOCK, read_json, read_lines, write_json
+
+# What workers import before they are forked.
+PRELOAD = ("torch", "fairseq.data", "fairseq.data.indexed_dataset")
 
 # Names that SentencePiece gives to what a fairseq dictionary has anyway.
 SPECIAL = {"<unk>": "<unk>", "<s>": "<s>", "</s>": "</s>", "<pad>": "<pad>"}
@@ -105,7 +109,8 @@ def binarise_part(
     numbers = table[ids] if len(ids) else ids
     rows = _with_ends(numbers, lengths, words.eos())
     for shard in range(shards):
-        _write(folder / f"{name}.{code}.{shard}", rows[(shard - start) % shards::shards], len(words))
+        dealt = rows[(shard - start) % shards::shards]
+        _write(folder / f"{name}.{code}.{shard}", dealt, len(words))
     record = {
         "tokens": len(numbers) + len(rows), "unknown": int((numbers == words.unk()).sum()),
     }
@@ -125,22 +130,29 @@ def _dictionary(path: Path) -> Any:
     return _dictionaries[name]
 
 
-def _with_ends(numbers: np.ndarray, lengths: np.ndarray, end: int) -> List[np.ndarray]:
-    """Split a flat array into sentences, each with an end-of-sentence number."""
-    stops = np.cumsum(lengths)
-    flat = np.insert(numbers, stops, end)
-    return np.split(flat, stops + np.arange(1, len(stops) + 1))[:-1]
-
-
-def _write(prefix: Path, rows: List[np.ndarray], vocabulary: int) -> None:
-    """Write one data set; the index comes last."""
+def _with_ends(numbers: np.ndarray, lengths: np.ndarray, end: int) -> Sequence[Any]:
+    """Split a flat array into one tensor per sentence, each closed by an end-of-sentence number."""
     import torch
+
+    flat = np.insert(numbers, np.cumsum(lengths), end)
+    return torch.from_numpy(flat).split((lengths + 1).tolist())
+
+
+def _write(prefix: Path, rows: Sequence[Any], vocabulary: int) -> None:
+    """Write one data set; the index comes last."""
+    with _data_set(prefix, vocabulary) as builder:
+        for row in rows:
+            builder.add_item(row)
+
+
+@contextmanager
+def _data_set(prefix: Path, vocabulary: int) -> Iterator[Any]:
+    """fairseq's builder for ``{prefix}.bin`` and ``{prefix}.idx``; the index appears last."""
     from fairseq.data import indexed_dataset
 
-    temporary = f"{prefix}.{os.getpid()}.part"
+    temporary = prefix.with_name(f".{prefix.name}.{os.getpid()}.part")
     builder = indexed_dataset.make_builder(f"{temporary}.bin", "mmap", vocab_size=vocabulary)
-    for row in rows:
-        builder.add_item(torch.from_numpy(row))
+    yield builder
     builder.finalize(f"{temporary}.idx")
     os.replace(f"{temporary}.bin", f"{prefix}.bin")
     os.replace(f"{temporary}.idx", f"{prefix}.idx")
@@ -148,15 +160,9 @@ def _write(prefix: Path, rows: List[np.ndarray], vocabulary: int) -> None:
 
 def merge(prefixes: List[Path], target: Path, vocabulary: int) -> None:
     """Join the data sets of parts, in order, into the one that training reads."""
-    from fairseq.data import indexed_dataset
-
-    temporary = f"{target}.{os.getpid()}.part"
-    builder = indexed_dataset.make_builder(f"{temporary}.bin", "mmap", vocab_size=vocabulary)
-    for prefix in prefixes:
-        builder.merge_file_(str(prefix))
-    builder.finalize(f"{temporary}.idx")
-    os.replace(f"{temporary}.bin", f"{target}.bin")
-    os.replace(f"{temporary}.idx", f"{target}.idx")
+    with _data_set(target, vocabulary) as builder:
+        for prefix in prefixes:
+            builder.merge_file_(str(prefix))
 
 
 def dictionary_size(path: Path) -> int:

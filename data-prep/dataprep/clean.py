@@ -18,8 +18,18 @@ from dataprep.recipe import Clean
 Normaliser = Callable[[str], str]
 
 
-def normalisers(settings: Clean, language: str) -> List[Normaliser]:
+def normalisers(settings: Clean, language: str, training: bool) -> List[Normaliser]:
     """The functions that a line of one language goes through, in order."""
+    chain: List[Normaliser] = []
+    if settings.evaluation_characters and not training:
+        table = str.maketrans(settings.evaluation_characters)
+        chain.append(lambda line: line.translate(table))
+    if training or not settings.training_only:
+        chain.extend(_rewriters(settings, language))
+    return [*chain, lambda line: " ".join(line.split())]
+
+
+def _rewriters(settings: Clean, language: str) -> List[Normaliser]:
     chain: List[Normaliser] = []
     if settings.characters.get(language):
         table = str.maketrans(settings.characters[language])
@@ -36,7 +46,7 @@ def normalisers(settings: Clean, language: str) -> List[Normaliser]:
 
         control = regex.compile(r"\p{C}")
         chain.append(lambda line: control.sub(" ", line))
-    return [*chain, lambda line: " ".join(line.split())]
+    return chain
 
 
 def normalise(lines: List[str], chain: List[Normaliser]) -> List[str]:
@@ -47,8 +57,10 @@ def normalise(lines: List[str], chain: List[Normaliser]) -> List[str]:
 
 
 def rules(settings: Clean, languages: List[str]) -> List[Tuple[str, Rule]]:
-    """The rules for training pairs, empty lines first."""
-    found: List[Tuple[str, Rule]] = [("empty", lambda s, t: not s or not t)]
+    """The rules for training pairs."""
+    found: List[Tuple[str, Rule]] = []
+    if settings.empty:
+        found.append(("empty", lambda s, t: not s or not t))
     if settings.identical:
         found.append(("identical", lambda s, t: s == t))
     found.extend(length_rules(settings.filters))
@@ -95,7 +107,7 @@ def clean_part(
     if (record := read_json(done)) is not None:
         return record
     raw = [read_lines(inputs / f"{name}.{code}") for code in languages]
-    sides = [normalise(r, normalisers(settings, c)) for r, c in zip(raw, languages)]
+    sides = [normalise(r, normalisers(settings, c, training)) for r, c in zip(raw, languages)]
     dropped: Dict[str, int] = {}
     if training:
         sources, targets, dropped = sieve(*sides, rules(settings, languages))

@@ -6,9 +6,10 @@ are ``{piece}-{part}.{language}``, one sentence per line, spaces at the ends rem
 
 import re
 import xml.etree.ElementTree as ElementTree
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 from dataprep.errors import DataError
 from dataprep.files import read_json, write_json, write_lines
@@ -16,9 +17,6 @@ from dataprep.read import blocks, open_bytes
 
 Pairs = Iterator[Tuple[str, str]]
 
-# What fairseq's prepare-iwslt14.sh and prepare-iwslt17-multilingual.sh leave out or unwrap.
-WIT3_DROPPED = re.compile(r"<url>|<talkid>|<keywords>|<speaker>|<reviewer|<translator|</?doc")
-WIT3_UNWRAPPED = re.compile(r"</?(?:title|description)>")
 SEGMENT = "<seg id"
 SEGMENT_TAGS = re.compile(r'<seg id="[0-9]*">\s*|\s*</seg>\s*')
 XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -28,16 +26,15 @@ def _lines(path: Path, name: str, carriage_returns: bool) -> Iterator[str]:
     return chain.from_iterable(blocks(path, name, carriage_returns))
 
 
-def text(path: Path, name: str, carriage_returns: bool) -> Iterator[str]:
-    """One sentence per line."""
-    return _lines(path, name, carriage_returns)
-
-
-def wit3(path: Path, name: str, carriage_returns: bool) -> Iterator[str]:
-    """WIT3's training text: sentences between lines of tags, which are dropped or unwrapped."""
-    for line in _lines(path, name, carriage_returns):
-        if not WIT3_DROPPED.search(line):
-            yield WIT3_UNWRAPPED.sub("", line)
+def text(
+    path: Path, name: str, carriage_returns: bool, drop: Sequence[str] = ()
+) -> Iterator[str]:
+    """One sentence per line; lines that hold one of the strings `drop` are none."""
+    lines = _lines(path, name, carriage_returns)
+    if not drop:
+        return lines
+    unwanted = re.compile("|".join(map(re.escape, drop)))
+    return (line for line in lines if not unwanted.search(line))
 
 
 def sgm(path: Path, name: str, carriage_returns: bool) -> Iterator[str]:
@@ -122,16 +119,15 @@ def _variants(unit: ElementTree.Element) -> Iterator[Tuple[str, str]]:
 
 def pairs(
     form: str, files: Dict[str, Tuple[Path, str]], languages: List[str], columns: Dict[str, int],
-    carriage_returns: bool,
+    drop: List[str], carriage_returns: bool,
 ) -> Pairs:
-    """The pairs of a piece, in the order source, target."""
+    """The pairs of a piece, in the order source, target; the arguments are those of `Piece`."""
     if form == "tsv":
         return tsv(*files["both"], columns, languages, carriage_returns)
     if form == "tmx":
         return tmx(*files["both"], languages)
-    return aligned(
-        {"text": text, "wit3": wit3, "sgm": sgm}[form], files, languages, carriage_returns
-    )
+    reader = sgm if form == "sgm" else partial(text, drop=drop)
+    return aligned(reader, files, languages, carriage_returns)
 
 
 def extract_piece(

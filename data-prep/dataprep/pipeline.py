@@ -6,6 +6,7 @@ parts for the workers of the pool. The order of the steps is the order of the me
 
 import dataclasses
 import fcntl
+import re
 import shutil
 import time
 from collections import Counter
@@ -19,8 +20,8 @@ from dataprep.clean import clean_part
 from dataprep.duplicates import mark
 from dataprep.errors import DataError
 from dataprep.extract import extract_piece
-from dataprep.files import key_of, read_json, whole, write_json
-from dataprep.pool import Pool, progress
+from dataprep.files import read_json, whole, write_json
+from dataprep.pool import Pool, peak_memory, progress
 from dataprep.recipe import Recipe
 from dataprep.sources import Located, Locator
 from dataprep.step import Step
@@ -83,8 +84,11 @@ def prepare(recipe: Recipe, options: Options) -> Dict[str, Any]:
         DataError: Something about the inputs, the recipe or the options is wrong.
         FileExistsError: The folder holds something else.
     """
-    with _locked(recipe, options), Pool(options.workers) as pool:
-        return Preparer(recipe, options, pool).run()
+    with (
+        _locked(recipe, options), Pool(options.workers) as pool,
+        Pool(options.workers, binarise.PRELOAD) as fairseq_pool,
+    ):
+        return Preparer(recipe, options, pool, fairseq_pool).run()
 
 
 @contextmanager
@@ -104,6 +108,8 @@ def _locked(recipe: Recipe, options: Options) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FileExistsError(f"another process is preparing {out}; wait for it") from None
+        for leftover in out.rglob(".*.part*"):
+            leftover.unlink()
         yield
 
 
@@ -114,10 +120,12 @@ class Preparer:
         recipe: The recipe.
         options: What was asked for.
         pool: Worker processes.
+        fairseq_pool: Worker processes that have imported fairseq, which takes seconds.
     """
 
-    def __init__(self, recipe: Recipe, options: Options, pool: Pool) -> None:
-        self.recipe, self.options, self.pool = recipe, options, pool
+    def __init__(self, recipe: Recipe, options: Options, pool: Pool, fairseq_pool: Pool) -> None:
+        self.recipe, self.options = recipe, options
+        self.pool, self.fairseq_pool = pool, fairseq_pool
         self.out, self.work = options.out, options.out / "work"
         self.languages = recipe.languages
         name = options.preparation or recipe.default
@@ -166,8 +174,19 @@ class Preparer:
             data = self._binarise(encoded, dictionary)
         result = self._manifest(texts, model, encoded, dictionary, data)
         if len(self.worked) > 1:
+            self.worked["total"] = time.monotonic() - started
             write_json(self.work / "timings.json", self.worked)
+            self._say_costs()
+        else:
+            self.options.say(f"nothing to do: {self.out} is up to date")
         return result
+
+    def _say_costs(self) -> None:
+        workers = max(self.pool.peak, self.fairseq_pool.peak)
+        self.options.say(
+            f"done in {self.worked['total']:.1f} s; peak memory {peak_memory()} MiB in the main "
+            f"process, {workers} MiB in the largest of {self.options.workers} workers"
+        )
 
     # -- one split after another: extract, clean, duplicates, tokenise
 
@@ -184,6 +203,8 @@ class Preparer:
     def _working(self, step: Step, message: Callable[[], str]) -> Iterator[None]:
         """Time a step that has something to do, and tell what came of it."""
         started = time.monotonic()
+        for name in ("manifest.json", "report.md"):
+            (self.out / name).unlink(missing_ok=True)
         step.start()
         yield
         self.worked[step.name] = time.monotonic() - started
@@ -191,11 +212,12 @@ class Preparer:
 
     def _extract(self, split: str, located: List[Located]) -> Track:
         settings = [
-            [dataclasses.asdict(x.piece), x.form, {c: s.sha256 for c, s in x.files.items()}]
+            [
+                x.form, x.piece.drop, x.piece.replace, x.piece.columns, x.piece.carriage_returns,
+                {code: [s.sha256, s.name.partition("//")[2]] for code, s in x.files.items()},
+            ]
             for x in located
         ]
-        for piece, _, _ in settings:
-            del piece["lines"], piece["plain"], piece["sacrebleu"]
         step = Step.after(f"extract/{split}", self.work, [settings, self.recipe.part_lines])
         record = step.record()
         if record is None:
@@ -216,6 +238,7 @@ class Preparer:
             reading = {
                 "form": x.form, "files": {c: (s.path, s.name) for c, s in x.files.items()},
                 "languages": self.languages, "columns": x.piece.columns,
+                "drop": x.piece.drop,
                 "carriage_returns": x.piece.carriage_returns,
             }
             tasks.append((step.folder, f"{number:02d}", self.recipe.part_lines, x.piece.replace,
@@ -349,7 +372,9 @@ class Preparer:
         record = step.record(self.out)
         if record is None:
             with self._working(step, lambda: _facts(record["facts"])):
-                model.parent.mkdir(exist_ok=True)
+                self.fairseq_pool.warm_up()
+                shutil.rmtree(model.parent, ignore_errors=True)
+                model.parent.mkdir()
                 record = step.finish(
                     {"facts": learn(), "outputs": self._sizes([f"subword/{name}"])}
                 )
@@ -439,6 +464,7 @@ class Preparer:
         types = self._types(model) if record is None or self._stale(encoded, step) else []
         if record is None:
             with self._working(step, lambda: _facts(record["facts"])):
+                self._remove_stale_data()
                 for folder in self._folders:
                     (self.out / folder).mkdir(exist_ok=True)
                 first = [self.out / self._folders[0] / name for name in names]
@@ -453,6 +479,13 @@ class Preparer:
                 record = step.finish({"facts": facts, "outputs": self._sizes(files)})
         return step, record["facts"], types
 
+    def _remove_stale_data(self) -> None:
+        """Remove what an earlier recipe left in data-bin folders, and nothing else."""
+        ours = re.compile(r"dict\..+\.txt|(train|valid|test)\d*\..+\.(bin|idx)")
+        for path in self.out.glob("data-bin*/*"):
+            if ours.fullmatch(path.name):
+                path.unlink()
+
     def _stale(self, encoded: Dict[str, Track], dictionary: Step) -> bool:
         steps = [self._binarise_step(split, encoded[split], dictionary) for split in encoded]
         return any(step.record(self.out) is None for step in steps)
@@ -465,7 +498,7 @@ class Preparer:
         else:
             groups = [([code], [path]) for code, path in zip(self.languages, paths)]
         tasks = [(track.step.folder, names, codes, types, files) for codes, files in groups]
-        found = self.pool.run("dictionary", binarise.write_dictionary, tasks)
+        found = self.fairseq_pool.run("dictionary", binarise.write_dictionary, tasks)
         return {
             path.name: record["types"] for (_, files), record in zip(groups, found) for path in files
         }
@@ -503,7 +536,7 @@ class Preparer:
                               shards))
                 sizes.append(lines)
             start += lines
-        found = self.pool.run(step.name, binarise.binarise_part, tasks, sizes)
+        found = self.fairseq_pool.run(step.name, binarise.binarise_part, tasks, sizes)
         outputs = self._merged(step, split, track, shards, dicts)
         counts = {
             code: {k: sum(r[k] for r in found[side::2]) for k in ("tokens", "unknown")}
@@ -523,7 +556,7 @@ class Preparer:
                 size = binarise.dictionary_size(dictionary)
                 tasks.append((prefixes, self.out / target, size))
                 outputs += [f"{target}.bin", f"{target}.idx"]
-        self.pool.run(f"merge/{split}", binarise.merge, tasks)
+        self.fairseq_pool.run(f"merge/{split}", binarise.merge, tasks)
         return outputs
 
     # -- manifest
@@ -565,7 +598,6 @@ class Preparer:
             "target": recipe.target, "licence": recipe.licence, "preparation": self.name,
             "reproduces": self.settings.reproduces,
             "settings": dataclasses.asdict(self.settings),
-            "recipe_key": key_of(dataclasses.asdict(recipe)),
             "versions": manifest.versions(),
             "train": f"fairseq-train {data} --user-dir \"$(tsa-mt user-dir)\" "
                      f"--source-lang {recipe.source} --target-lang {recipe.target} "

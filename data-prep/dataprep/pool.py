@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import resource
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 from tqdm import tqdm
@@ -26,6 +28,15 @@ def _die_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
+def peak_memory() -> int:
+    """Most memory that this process has used, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _measured(function: Callable[..., Any], task: Tuple) -> Tuple[Any, int]:
+    return function(*task), peak_memory()
+
+
 def available_cores() -> int:
     """Cores this process may use (less than the machine has, under a batch system)."""
     if hasattr(os, "sched_getaffinity"):
@@ -37,11 +48,15 @@ class Pool:
     """Runs functions of a module in worker processes; one worker means the main process itself.
 
     Args:
-        workers: Number of processes.
+        workers: Number of processes; `peak` is the most memory that one has used, in MiB.
+        preload: Modules to import once, in a process from which the workers are forked. (Other
+            workers start afresh and import what they need: fork is unsafe once a library has
+            started threads.)
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
+        self.workers, self.preload = workers, list(preload)
+        self.peak = 0
         self._executor: Optional[ProcessPoolExecutor] = None
 
     def __enter__(self) -> "Pool":
@@ -50,6 +65,12 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def warm_up(self) -> None:
+        """Begin to import the modules, in the background."""
+        if self.workers > 1 and self.preload:
+            multiprocessing.set_forkserver_preload(self.preload)
+            forkserver.ensure_running()
 
     def run(
         self, label: str, function: Callable[..., Any], tasks: Sequence[Tuple],
@@ -81,10 +102,12 @@ class Pool:
                 yield index, function(*task)
             return
         executor = self._start()
-        futures = {executor.submit(function, *task): i for i, task in enumerate(tasks)}
+        futures = {executor.submit(_measured, function, task): i for i, task in enumerate(tasks)}
         try:
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                result, peak = future.result()
+                self.peak = max(self.peak, peak)
+                yield futures[future], result
         except BrokenProcessPool:
             raise DataError(
                 "a worker process was killed, most often because memory ran out; start again with "
@@ -96,8 +119,8 @@ class Pool:
 
     def _start(self) -> ProcessPoolExecutor:
         if self._executor is None:
-            # spawn: fork is unsafe once a library has started threads
-            context = multiprocessing.get_context("spawn")
+            self.warm_up()
+            context = multiprocessing.get_context("forkserver" if self.preload else "spawn")
             self._executor = ProcessPoolExecutor(self.workers, context, _die_with_parent)
         return self._executor
 

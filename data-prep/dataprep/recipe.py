@@ -39,13 +39,13 @@ class Piece:
 
     Attributes:
         name: Name in the manifest.
-        format: ``text``, ``wit3`` (training text of WIT3), ``sgm`` (also WIT3's XML), ``tsv``
-            or ``tmx``.
+        format: ``text``, ``sgm`` (also WIT3's XML), ``tsv`` or ``tmx``.
         files: For each language, ``ARCHIVE//MEMBER`` or a file; for ``tsv`` and ``tmx`` one entry
             ``both``. A string with ``{lang}`` stands for one entry per language.
         lines: Published number of pairs.
         plain: File names with ``{lang}``, under which the piece may lie as plain text.
         columns: Columns of a ``tsv``, counted from 0, by language.
+        drop: Lines that hold one of these strings are no sentences (``text``).
         replace: Strings to replace, in order, while the text is read.
         carriage_returns: Whether carriage returns are tolerated and become spaces.
         sacrebleu: Name of the sacreBLEU test set that carries this text.
@@ -57,6 +57,7 @@ class Piece:
     lines: Optional[int] = None
     plain: List[str] = field(default_factory=list)
     columns: Dict[str, int] = field(default_factory=dict)
+    drop: List[str] = field(default_factory=list)
     replace: Dict[str, str] = field(default_factory=dict)
     carriage_returns: bool = False
     sacrebleu: Optional[str] = None
@@ -115,6 +116,9 @@ class Clean:
         punctuation: Whether punctuation is normalised by Moses' rules.
         control_characters: Whether control characters become spaces.
         characters: Characters to replace, by language.
+        evaluation_characters: Characters to replace in validation and test sets only.
+        training_only: Whether all but this leaves validation and test sets alone.
+        empty: Whether training pairs with an empty side are dropped.
         filters: Length limits for training pairs.
         identical: Whether training pairs with two equal sides are dropped.
         duplicates: Whether a training pair seen before is dropped.
@@ -125,6 +129,9 @@ class Clean:
     punctuation: bool = False
     control_characters: bool = False
     characters: Dict[str, Dict[str, str]] = field(default_factory=dict)
+    evaluation_characters: Dict[str, str] = field(default_factory=dict)
+    training_only: bool = False
+    empty: bool = True
     filters: Filters = Filters()
     identical: bool = False
     duplicates: bool = False
@@ -252,7 +259,7 @@ class Recipe:
         return [self.source, self.target]
 
 
-FORMATS = {"text": 2, "wit3": 2, "sgm": 2, "tsv": 1, "tmx": 1}
+FORMATS = {"text": 2, "sgm": 2, "tsv": 1, "tmx": 1}
 
 
 def names() -> List[str]:

@@ -8,7 +8,7 @@ from dataprep.errors import DataError
 from dataprep.fetch import checked, fetch
 from dataprep.files import read_json, write_json
 from dataprep.recipe import Download, Piece, Recipe
-from dataprep.unpack import is_archive, unpack
+from dataprep.unpack import archive_stem, unpack
 
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
@@ -44,9 +44,11 @@ class Located:
 
 
 def _bare(name: str) -> str:
-    """A file name without the ending of its compression; archives keep theirs."""
-    stem, dot, ending = name.rpartition(".")
-    return stem if f".{ending}" in COMPRESSED and not is_archive(name) else name
+    """A file name without the ending that only tells how it is packed."""
+    stem = archive_stem(name)
+    if stem is not None:
+        return f"{stem} (archive)"
+    return name[: name.rindex(".")] if name.endswith(COMPRESSED) else name
 
 
 class Locator:
@@ -81,7 +83,7 @@ class Locator:
         missing: Dict[str, List[str]] = {}
         for name in splits:
             pieces = [(p, self._piece(p)) for p in self.recipe.splits[name].pieces]
-            absent = [" and ".join(p.files.values()) for p, located in pieces if located is None]
+            absent = [" and ".join(p.files.values()) for p, source in pieces if source is None]
             if absent:
                 missing[name] = absent
             else:
@@ -102,6 +104,8 @@ class Locator:
         return DataError(f"{self.local} lacks what {self.recipe.name} needs {what}. {advice}")
 
     def _piece(self, piece: Piece) -> Optional[Located]:
+        if all(Path(spec).is_absolute() for spec in piece.files.values()):
+            return Located(piece, piece.format, {c: self._given(s) for c, s in piece.files.items()})
         if self.local is None:
             if piece.sacrebleu:
                 return Located(piece, "text", self._sacrebleu(piece))
@@ -114,6 +118,13 @@ class Locator:
             if all(plain.values()):
                 return Located(piece, "text", plain)
         return None
+
+    def _given(self, spec: str) -> Source:
+        """A file named by its path."""
+        path = Path(spec)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        return self._source(path, "/".join(path.parts[-2:]), [])
 
     def _own(self, spec: str) -> Optional[Source]:
         """A file of the person's: the archive, or the member itself, compressed or not."""

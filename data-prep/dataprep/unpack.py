@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO, Dict, Iterator
+from typing import IO, Dict, Iterator, Optional
 
 from dataprep.errors import DataError
 from dataprep.files import BLOCK, whole
@@ -18,9 +18,10 @@ from dataprep.files import BLOCK, whole
 ENDINGS = (".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar", ".zip")
 
 
-def is_archive(name: str) -> bool:
-    """Whether a file name is that of an archive (and not of one compressed file)."""
-    return name.lower().endswith(ENDINGS)
+def archive_stem(name: str) -> Optional[str]:
+    """An archive's name without its ending, or None if the name is not that of an archive."""
+    ending = next((e for e in ENDINGS if name.lower().endswith(e)), None)
+    return None if ending is None else name[: -len(ending)]
 
 
 def unpack(archive: Path, wanted: Dict[str, Path], limit: int) -> None:
