@@ -33,6 +33,25 @@ class BranchOutputs:
         )
 
 
+@dataclass
+class TeacherOutputs:
+    """What frozen teachers computed for one batch; nothing in it gets a gradient.
+
+    Attributes:
+        features: One tensor ``(..., dim)`` per teacher, widths may differ; leading dimensions as in
+            `BranchOutputs`.
+        projections: The teachers' own maps from features to logits.
+    """
+
+    features: List[Tensor]
+    projections: List["Projection"]
+
+    def rows(self, keep: Tensor) -> "TeacherOutputs":
+        """Keeps the positions where the boolean mask ``keep`` is true, flattened to rows."""
+        index = keep.nonzero(as_tuple=True)
+        return TeacherOutputs([feature[index] for feature in self.features], self.projections)
+
+
 @dataclass(frozen=True, eq=False)
 class Projection:
     """A linear map from features to logits.

@@ -12,14 +12,20 @@ ways give the same numbers:
 * **reference** (``chunk_rows=0``): one chunk, plain autograd; what the tests compare with.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from tsa_mt.branches import BranchOutputs, Predictions, Projection, group_by_projection
+from tsa_mt.branches import (
+    BranchOutputs,
+    Predictions,
+    Projection,
+    TeacherOutputs,
+    group_by_projection,
+)
 from tsa_mt.objectives.base import Context, LossTerms, Objective
 
 CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
@@ -55,17 +61,28 @@ class _Batch:
     gates: Dict[str, Tensor]
     target: Tensor
     observer: Optional[Observer]
+    teachers: List[Tuple[Tensor, Projection]]
 
     def chunk(self, rows: slice) -> "_Batch":
-        return _Batch(
-            self.objective,
-            self.context,
-            [feature[rows] for feature in self.features],
-            self.groups,
-            {name: gate[rows] for name, gate in self.gates.items()},
-            self.target[rows],
-            self.observer,
+        return replace(
+            self,
+            features=[feature[rows] for feature in self.features],
+            gates={name: gate[rows] for name, gate in self.gates.items()},
+            target=self.target[rows],
+            teachers=[(feature[rows], projection) for feature, projection in self.teachers],
         )
+
+    def taught(self) -> Context:
+        """The context with the teachers' logits of these rows in it."""
+        if not self.teachers:
+            return self.context
+        with torch.no_grad():
+            logits = [
+                torch.nn.functional.linear(feature, projection.weight, projection.bias)
+                for feature, projection in self.teachers
+            ]
+        stacked = logits[0].unsqueeze(0) if len(logits) == 1 else torch.stack(logits)
+        return replace(self.context, teacher=Predictions(stacked))
 
     def inputs(self) -> List[Tensor]:
         """The tensors a gradient may flow into: features, projections, gates."""
@@ -86,6 +103,7 @@ def branch_head(
     context: Context,
     chunk_rows: Optional[int] = None,
     observer: Optional[Observer] = None,
+    teachers: Optional[TeacherOutputs] = None,
 ) -> HeadResult:
     """Projects every leaf's features to logits and evaluates the objective on them.
 
@@ -97,6 +115,8 @@ def branch_head(
         context: Ramp-up and label smoothing.
         chunk_rows: Rows per chunk; ``None`` sizes chunks by `CHUNK_BYTES`, 0 is the reference.
         observer: Called once per chunk without gradients, for logging.
+        teachers: Features ``(rows, dim)`` of frozen teachers, projected chunk by chunk like the
+            leaves'; the objective finds the logits in its context.
 
     Returns:
         A `HeadResult`; for a batch without rows everything in it is a finite zero.
@@ -109,10 +129,12 @@ def branch_head(
         outputs.gates,
         target,
         observer,
+        _frozen(teachers, _compute_dtype(outputs.features[0])),
     )
     if chunk_rows == 0:
         return _evaluate(batch, first=True)
-    rows = chunk_rows or _chunk_rows(len(outputs.features), projections[0].weight)
+    blocks = len(outputs.features) + len(batch.teachers)
+    rows = chunk_rows or _chunk_rows(blocks, projections[0].weight)
     slices = _slices(target.shape[0], rows)
     if not torch.is_grad_enabled() or not any(x.requires_grad for x in batch.inputs()):
         return _summed(_evaluate(batch.chunk(s), i == 0) for i, s in enumerate(slices))
@@ -121,10 +143,33 @@ def branch_head(
     return _gradient_in_forward(batch, slices)
 
 
-def _chunk_rows(leaves: int, weight: Tensor) -> int:
-    """Rows whose float32 logits fill the byte budget, at least 16 to keep matrix products useful."""
+def _frozen(
+    teachers: Optional[TeacherOutputs], dtype: torch.dtype
+) -> List[Tuple[Tensor, Projection]]:
+    """Teachers' features with their projections, detached and cast once for all chunks."""
+    if teachers is None:
+        return []
+    return [
+        (
+            feature.detach().to(dtype),
+            Projection(
+                projection.weight.detach().to(dtype),
+                None if projection.bias is None else projection.bias.detach().to(dtype),
+            ),
+        )
+        for feature, projection in zip(teachers.features, teachers.projections)
+    ]
+
+
+def _chunk_rows(blocks: int, weight: Tensor) -> int:
+    """Rows whose float32 logits fill the byte budget, at least 16 to keep matrix products useful.
+
+    Args:
+        blocks: Number of leaves and teachers together.
+        weight: ``(classes, dim)`` of the leader's projection.
+    """
     budget = CHUNK_BYTES.get(weight.device.type, CHUNK_BYTES["cuda"])
-    return max(16, budget // (4 * leaves * weight.shape[0]))
+    return max(16, budget // (4 * blocks * weight.shape[0]))
 
 
 def _slices(total: int, rows: int) -> List[slice]:
@@ -150,7 +195,7 @@ def _evaluate(batch: _Batch, first: bool) -> HeadResult:
             logits[leaf] = tensor
     only = len(batch.groups) == 1
     predictions = Predictions(projected if only else logits)
-    terms = batch.objective.terms(predictions, batch.target, batch.gates, batch.context)
+    terms = batch.objective.terms(predictions, batch.target, batch.gates, batch.taught())
     detached = {name: term.detach() for name, term in terms.items()}
     return HeadResult(_total(terms), detached, _observe(batch, predictions, first))
 
@@ -213,14 +258,18 @@ class _GradientInForward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        return (None, None, None, *(saved * grad.to(saved.dtype) for saved in ctx.saved_tensors))
+        return (None, None, None, *(_scaled(saved, grad) for saved in ctx.saved_tensors))
+
+
+def _scaled(saved: Optional[Tensor], grad: Tensor) -> Optional[Tensor]:
+    return None if saved is None else saved * grad.to(saved.dtype)
 
 
 class _Gradients:
     """Accumulates the gradients of one batch, chunk by chunk.
 
     Features' and gates' gradients are written into place; projections' are summed in float32
-    (float64 for float64 models).
+    (float64 for float64 models). A frozen projection gets none.
     """
 
     def __init__(self, batch: _Batch, dtype: torch.dtype):
@@ -229,11 +278,8 @@ class _Gradients:
         self.batch = batch
         self.features = [torch.zeros_like(feature) for feature in batch.features]
         self.gates = {name: torch.zeros_like(gate) for name, gate in batch.gates.items()}
-        self.weights = [torch.zeros_like(p.weight, dtype=wide) for p, _ in batch.groups]
-        self.biases = [
-            None if p.bias is None else torch.zeros_like(p.bias, dtype=wide)
-            for p, _ in batch.groups
-        ]
+        self.weights = [_room_for_gradient(p.weight, wide) for p, _ in batch.groups]
+        self.biases = [_room_for_gradient(p.bias, wide) for p, _ in batch.groups]
         self.casted = [p.weight.detach().to(self.dtype) for p, _ in batch.groups]
 
     def add(self, chunk: _Batch, rows: slice, first: bool) -> HeadResult:
@@ -244,9 +290,10 @@ class _Gradients:
         ]
         logits = self._project(chunk, stacked).requires_grad_()
         gates = {name: gate.detach().requires_grad_() for name, gate in chunk.gates.items()}
+        context = chunk.taught()
         with torch.enable_grad():
             predictions = Predictions(logits)
-            terms = chunk.objective.terms(predictions, chunk.target, gates, chunk.context)
+            terms = chunk.objective.terms(predictions, chunk.target, gates, context)
             total = _total(terms)
         statistics = _observe(chunk, predictions, first)
         gradients = torch.autograd.grad(total, [logits, *gates.values()], allow_unused=True)
@@ -279,18 +326,26 @@ class _Gradients:
             features = stacked[group].flatten(0, 1)  # leaves*rows x dim
             for leaf, piece in zip(leaves, (flat @ self.casted[group]).view_as(stacked[group])):
                 self.features[leaf][rows] = piece
-            _accumulate(self.weights[group], flat.t(), features)
+            if self.weights[group] is not None:
+                _accumulate(self.weights[group], flat.t(), features)
             if self.biases[group] is not None:
                 self.biases[group] += own.sum((0, 1), dtype=self.biases[group].dtype)
 
-    def cast(self) -> List[Tensor]:
-        """The gradients in the order and types of `_Batch.inputs`."""
-        projections: List[Tensor] = []
+    def cast(self) -> List[Optional[Tensor]]:
+        """The gradients in the order and types of `_Batch.inputs`; ``None`` where frozen."""
+        projections: List[Optional[Tensor]] = []
         for (projection, _), weight, bias in zip(self.batch.groups, self.weights, self.biases):
-            projections.append(weight.to(projection.weight.dtype))
-            if bias is not None:
-                projections.append(bias.to(projection.bias.dtype))
+            projections.append(None if weight is None else weight.to(projection.weight.dtype))
+            if projection.bias is not None:
+                projections.append(None if bias is None else bias.to(projection.bias.dtype))
         return [*self.features, *projections, *self.gates.values()]
+
+
+def _room_for_gradient(parameter: Optional[Tensor], dtype: torch.dtype) -> Optional[Tensor]:
+    """Zeros to add a gradient to, ``None`` for what is absent or frozen."""
+    if parameter is None or not parameter.requires_grad:
+        return None
+    return torch.zeros_like(parameter, dtype=dtype)
 
 
 def _accumulate(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any, Dict, List, Optional, Tuple
 
 from tsa_mt.objectives import OBJECTIVES, check_options, find_objective
+from tsa_mt.objectives.base import taught_objectives
 
 YES_NO = {"yes": True, "no": False, "true": True, "false": False}
 
@@ -45,7 +46,18 @@ def objective_fields() -> List[Tuple[str, type, dataclasses.Field]]:
                 default="tsa",
                 metadata={"help": f"what the leaves learn: {', '.join(OBJECTIVES)}"},
             ),
-        )
+        ),
+        (
+            "kd_teacher",
+            Optional[str],
+            dataclasses.field(
+                default=None,
+                metadata={
+                    "help": "checkpoint of the frozen teacher, several separated by ':'; for "
+                    + ", ".join(taught_objectives())
+                },
+            ),
+        ),
     ]
     for name, owners in _registered_options().items():
         kind = str if owners[0][1].type is bool else owners[0][1].type
@@ -60,9 +72,10 @@ def chosen_options(config: argparse.Namespace) -> Dict[str, Any]:
     """The objective's options that were set on a flat model config, checked and converted.
 
     Raises:
-        ValueError: An option that the chosen objective does not have, or a switch that is neither
-            ``yes`` nor ``no``.
+        ValueError: An option that the chosen objective does not have (a teacher included), or a
+            switch that is neither ``yes`` nor ``no``.
     """
+    _refuse_idle_teacher(config)
     options = {}
     for name, owners in _registered_options().items():
         value = getattr(config, f"kd_{name}", None)
@@ -73,6 +86,15 @@ def chosen_options(config: argparse.Namespace) -> Dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{error} (on the command line each is --kd-OPTION)") from None
     return options
+
+
+def _refuse_idle_teacher(config: argparse.Namespace) -> None:
+    """A missing teacher is the criterion's complaint: decoding does without one."""
+    if getattr(config, "kd_teacher", None) and not find_objective(config.kd_objective).needs_teacher:
+        raise ValueError(
+            f"--kd-teacher is {config.kd_teacher!r}, but objective {config.kd_objective!r} has no "
+            f"teacher; those that have one: {', '.join(taught_objectives())}"
+        )
 
 
 def _switch(name: str, value: Any) -> bool:

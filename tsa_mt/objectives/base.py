@@ -39,10 +39,12 @@ class Context:
     Attributes:
         progress: Fraction of the objective's ramp-up that is done, in [0, 1].
         label_smoothing: Mass taken from the true class in every task loss.
+        teacher: Logits ``(teachers, rows, classes)`` of the frozen teachers, for these rows.
     """
 
     progress: float = 1.0
     label_smoothing: float = 0.0
+    teacher: Optional[Predictions] = None
 
 
 class Objective(nn.Module):
@@ -59,11 +61,15 @@ class Objective(nn.Module):
         Config: Frozen dataclass of the options.
         name: Registered name.
         default_tree: Preset used when no tree is given.
+        needs_teacher: Whether `terms` reads the teachers' logits from its context.
+        needs_bridge: Whether one more branch grows out of the teacher; its logits come last.
     """
 
     Config: Type[ObjectiveConfig] = ObjectiveConfig
     name: str = ""
     default_tree: str = "tsa"
+    needs_teacher: bool = False
+    needs_bridge: bool = False
 
     def __init__(
         self,
@@ -82,8 +88,8 @@ class Objective(nn.Module):
 
     @property
     def leaves(self) -> int:
-        """Number of leaves of the tree."""
-        return len(self.tree.leaves)
+        """Number of leaves: those of the tree, and the bridge where there is one."""
+        return len(self.tree.leaves) + self.needs_bridge
 
     def fuse(self, features: Sequence[Tensor]) -> Dict[str, Tensor]:
         """Computes the objective's trainable gates from the leaves' features.
@@ -115,6 +121,7 @@ class Objective(nn.Module):
         target: Tensor,
         features: Optional[Sequence[Tensor]] = None,
         progress: float = 1.0,
+        teacher_logits: Optional[Sequence[Tensor]] = None,
     ) -> LossTerms:
         """The standalone call: both halves at once, for a plain PyTorch training loop.
 
@@ -123,16 +130,20 @@ class Objective(nn.Module):
             target: ``(rows,)`` class indices.
             features: One ``(rows, feature_dim)`` tensor per leaf, for objectives that fuse them.
             progress: Fraction of the ramp-up that is done, in [0, 1].
+            teacher_logits: One ``(rows, classes)`` tensor per frozen teacher, for objectives that
+                have them; they get no gradient.
 
         Returns:
             Named, weighted sums over rows; ``sum(terms.values()) / rows`` is the usual loss.
 
         Raises:
-            ValueError: The number of leaves or the shapes do not fit the tree.
+            ValueError: The number of leaves or the shapes do not fit the tree, or teachers are
+                missing or out of place.
         """
         self._check_standalone(logits, target)
+        teacher = self._check_teachers(teacher_logits or (), target)
         gates = {} if features is None else self.fuse(features)
-        context = Context(progress=progress, label_smoothing=self.label_smoothing)
+        context = Context(progress, self.label_smoothing, teacher)
         return self.terms(Predictions(logits), target, gates, context)
 
     def task_losses(self, predictions: Predictions, target: Tensor, context: Context) -> Tensor:
@@ -145,13 +156,29 @@ class Objective(nn.Module):
                 f"objective {self.name!r} got logits of {len(logits)} leaves, but tree "
                 f"'{self.tree}' has {self.leaves}; pass one (rows, classes) tensor per leaf"
             )
-        expected = (target.shape[0], self.num_classes)
         for leaf, tensor in enumerate(logits):
-            if tuple(tensor.shape) != expected:
-                raise ValueError(
-                    f"logits of leaf {leaf} have shape {tuple(tensor.shape)}, expected {expected} "
-                    f"(rows of the target, num_classes)"
-                )
+            self._check_shape(f"logits of leaf {leaf}", tensor, target)
+
+    def _check_teachers(self, logits: Sequence[Tensor], target: Tensor) -> Optional[Predictions]:
+        if bool(len(logits)) != self.needs_teacher:
+            raise ValueError(
+                f"objective {self.name!r} needs a teacher; pass teacher_logits=[...] with one "
+                f"(rows, classes) tensor per teacher"
+                if self.needs_teacher
+                else f"objective {self.name!r} has no use for teacher_logits; those that have: "
+                f"{', '.join(taught_objectives())}"
+            )
+        for number, tensor in enumerate(logits):
+            self._check_shape(f"logits of teacher {number}", tensor, target)
+        return Predictions([tensor.detach() for tensor in logits]) if len(logits) else None
+
+    def _check_shape(self, what: str, tensor: Tensor, target: Tensor) -> None:
+        expected = (target.shape[0], self.num_classes)
+        if tuple(tensor.shape) != expected:
+            raise ValueError(
+                f"{what} have shape {tuple(tensor.shape)}, expected {expected} "
+                f"(rows of the target, num_classes)"
+            )
 
 
 OBJECTIVES: Dict[str, Type[Objective]] = {}
@@ -184,6 +211,11 @@ def find_objective(name: str) -> Type[Objective]:
     if name not in OBJECTIVES:
         raise ValueError(f"unknown objective {name!r}; choose one of {', '.join(OBJECTIVES)}")
     return OBJECTIVES[name]
+
+
+def taught_objectives() -> List[str]:
+    """Names of the objectives that need a teacher."""
+    return [name for name, cls in OBJECTIVES.items() if cls.needs_teacher]
 
 
 def option_names(cls: Type[Objective]) -> List[str]:
