@@ -1,5 +1,7 @@
 """The notation of trees, its presets and everything a tree knows about itself."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,7 +75,7 @@ def test_a_path_leads_from_the_root_to_every_leaf_and_the_first_is_the_leader(pl
     for path in tree.paths:
         assert path[0] is tree.nodes[0]
         assert path[-1].is_leaf
-        assert all(below.parent == above.index for above, below in zip(path, path[1:]))
+        assert all(below.parent == above.index for above, below in pairwise(path))
         assert path[-1].stop == sum(node.layers for node in path)
     assert tree.leader == tree.paths[0]
     assert tree.depth == leader_depth(plain)
@@ -85,7 +87,7 @@ def test_the_drawing_has_a_line_for_every_leaf_with_the_layers_of_its_own_nodes(
     lines = tree.draw().splitlines()
     assert len(lines) == len(tree.leaves)
     drawn = set()
-    for number, (line, path) in enumerate(zip(lines, tree.paths)):
+    for number, (line, path) in enumerate(zip(lines, tree.paths, strict=True)):
         own = [node for node in path if node.index not in drawn]  # shared ones stand further up
         drawn |= {node.index for node in path}
         numbers = line.split("leaf")[0].translate(str.maketrans("─┬├└│", "     ")).split()
@@ -150,7 +152,9 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "column", "message"), MALFORMED, ids=[t[0][:12] for t in MALFORMED])
+@pytest.mark.parametrize(
+    ("text", "column", "message"), MALFORMED, ids=[text[:12] for text, _, _ in MALFORMED]
+)
 def test_a_malformed_notation_is_explained_with_a_caret_under_the_column(text, column, message):
     with pytest.raises(ValueError, match="malformed tree") as caught:
         Tree.parse(text)
@@ -179,7 +183,8 @@ def test_the_largest_allowed_trees_are_read():
 
 @pytest.mark.parametrize("text", ["0", " 0(0,6) ", "0(0(0),3)"])
 def test_a_leader_without_layers_is_refused(text):
-    with pytest.raises(ValueError, match=r"'0.*has a leader \(first\) path of 0 layers; .*'0\(1,1\)'"):
+    message = r"'0.*has a leader \(first\) path of 0 layers; .*'0\(1,1\)'"
+    with pytest.raises(ValueError, match=message):
         Tree.parse(text)
 
 

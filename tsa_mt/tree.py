@@ -102,8 +102,8 @@ class Tree:
         tree = cls.parse(text)
         if tree.depth != depth:
             raise ValueError(
-                f"the leader (first) path of tree '{tree}' has {tree.depth} layers, but the network "
-                f"is {depth} layers deep; make the first path add up to {depth}"
+                f"the leader (first) path of tree '{tree}' has {tree.depth} layers, but the "
+                f"network is {depth} layers deep; make the first path add up to {depth}"
             )
         return tree
 
