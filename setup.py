@@ -48,7 +48,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["tsa_mt", "tsa_mt.*"]),
-    package_data={"": ["*.md", "*.yaml", "*.json", "py.typed"]},
+    package_data={"tsa_mt": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=REQUIRES,
     extras_require={
