@@ -68,6 +68,14 @@ class Projection:
         """Whether both use the very same parameters (then one matrix product serves them)."""
         return self.weight is other.weight and self.bias is other.bias
 
+    def to(self, dtype: torch.dtype) -> "Projection":
+        """The same map in another type; differentiable."""
+        return Projection(self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
+
+    def detach(self) -> "Projection":
+        """The same map without gradients."""
+        return Projection(self.weight.detach(), None if self.bias is None else self.bias.detach())
+
 
 class Predictions:
     """Logits of all leaves for some rows, with log-probabilities computed once per temperature.

@@ -17,6 +17,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from tsa_mt.branches import (
@@ -150,13 +151,7 @@ def _frozen(
     if teachers is None:
         return []
     return [
-        (
-            feature.detach().to(dtype),
-            Projection(
-                projection.weight.detach().to(dtype),
-                None if projection.bias is None else projection.bias.detach().to(dtype),
-            ),
-        )
+        (feature.detach().to(dtype), projection.detach().to(dtype))
         for feature, projection in zip(teachers.features, teachers.projections)
     ]
 
@@ -180,17 +175,19 @@ def _slices(total: int, rows: int) -> List[slice]:
 def _compute_dtype(feature: Tensor) -> torch.dtype:
     """The type the projection runs in: autocast's where it is on, else that of the features."""
     device = feature.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.is_autocast_enabled(device) and feature.dtype != torch.float64:
         return torch.get_autocast_dtype(device)
     return feature.dtype
 
 
 def _evaluate(batch: _Batch, first: bool) -> HeadResult:
     """Plain differentiable evaluation of one chunk."""
+    dtype = _compute_dtype(batch.features[0])
     logits: List[Tensor] = [torch.empty(0)] * len(batch.features)
     for projection, leaves in batch.groups:
         stacked = torch.stack([batch.features[leaf] for leaf in leaves])
-        projected = torch.nn.functional.linear(stacked, projection.weight, projection.bias)
+        cast = projection.to(dtype)
+        projected = torch.nn.functional.linear(stacked, cast.weight, cast.bias)
         for leaf, tensor in zip(leaves, projected):
             logits[leaf] = tensor
     only = len(batch.groups) == 1
@@ -222,7 +219,12 @@ def _summed(results) -> HeadResult:
 
 
 def _recompute(batch: _Batch, slices: List[slice]) -> HeadResult:
-    """Chunks whose logits are dropped after forward and computed again in backward."""
+    """Chunks whose logits are dropped after forward and computed again in backward.
+
+    The projections pass through float32, so that autograd adds up their chunks' gradients there.
+    """
+    wide = [(projection.to(torch.float32), leaves) for projection, leaves in batch.groups]
+    batch = replace(batch, groups=wide)
 
     def run(rows: slice, first: bool) -> HeadResult:
         return checkpoint(
@@ -257,30 +259,32 @@ class _GradientInForward(torch.autograd.Function):
         return result.total
 
     @staticmethod
+    @once_differentiable  # what forward stored are constants: a second derivative would be wrong
     def backward(ctx, grad: Tensor):
         return (None, None, None, *(_scaled(saved, grad) for saved in ctx.saved_tensors))
 
 
 def _scaled(saved: Optional[Tensor], grad: Tensor) -> Optional[Tensor]:
-    return None if saved is None else saved * grad.to(saved.dtype)
+    """``saved * grad`` in the type of ``saved``; the scalar itself is not rounded to it."""
+    return None if saved is None else saved * grad
 
 
 class _Gradients:
     """Accumulates the gradients of one batch, chunk by chunk.
 
     Features' and gates' gradients are written into place; projections' are summed in float32
-    (float64 for float64 models). A frozen projection gets none.
+    (float64 for float64 models). What is frozen gets none.
     """
 
     def __init__(self, batch: _Batch, dtype: torch.dtype):
         self.dtype = dtype
         wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         self.batch = batch
-        self.features = [torch.zeros_like(feature) for feature in batch.features]
-        self.gates = {name: torch.zeros_like(gate) for name, gate in batch.gates.items()}
+        self.features = [_room_for_gradient(f, f.dtype) for f in batch.features]
+        self.gates = {name: _room_for_gradient(g, g.dtype) for name, g in batch.gates.items()}
         self.weights = [_room_for_gradient(p.weight, wide) for p, _ in batch.groups]
         self.biases = [_room_for_gradient(p.bias, wide) for p, _ in batch.groups]
-        self.casted = [p.weight.detach().to(self.dtype) for p, _ in batch.groups]
+        self.casted = [projection.detach().to(dtype) for projection, _ in batch.groups]
 
     def add(self, chunk: _Batch, rows: slice, first: bool) -> HeadResult:
         """Evaluates a chunk and adds its gradients."""
@@ -289,16 +293,18 @@ class _Gradients:
             for _, leaves in chunk.groups
         ]
         logits = self._project(chunk, stacked).requires_grad_()
-        gates = {name: gate.detach().requires_grad_() for name, gate in chunk.gates.items()}
+        gates = {n: g.detach().requires_grad_(g.requires_grad) for n, g in chunk.gates.items()}
+        wanted = [name for name, gate in gates.items() if gate.requires_grad]
         context = chunk.taught()
         with torch.enable_grad():
             predictions = Predictions(logits)
             terms = chunk.objective.terms(predictions, chunk.target, gates, context)
             total = _total(terms)
         statistics = _observe(chunk, predictions, first)
-        gradients = torch.autograd.grad(total, [logits, *gates.values()], allow_unused=True)
+        inputs = [logits, *(gates[name] for name in wanted)]
+        gradients = torch.autograd.grad(total, inputs, allow_unused=True)
         self._add_logits(chunk, stacked, gradients[0], rows)
-        for name, gradient in zip(gates, gradients[1:]):
+        for name, gradient in zip(wanted, gradients[1:]):
             if gradient is not None:
                 self.gates[name][rows] = gradient
         detached = {name: term.detach() for name, term in terms.items()}
@@ -307,9 +313,8 @@ class _Gradients:
     def _project(self, chunk: _Batch, stacked: List[Tensor]) -> Tensor:
         """Logits ``(leaves, rows, classes)``: one matrix product per distinct projection."""
         logits: Optional[Tensor] = None
-        for (projection, leaves), features, weight in zip(chunk.groups, stacked, self.casted):
-            bias = None if projection.bias is None else projection.bias.detach().to(self.dtype)
-            projected = torch.nn.functional.linear(features, weight, bias)
+        for (_, leaves), features, cast in zip(chunk.groups, stacked, self.casted):
+            projected = torch.nn.functional.linear(features, cast.weight, cast.bias)
             if len(chunk.groups) == 1:
                 return projected
             if logits is None:
@@ -324,12 +329,18 @@ class _Gradients:
             own = gradient if len(chunk.groups) == 1 else gradient[leaves]
             flat = own.flatten(0, 1).to(self.dtype)  # leaves*rows x classes
             features = stacked[group].flatten(0, 1)  # leaves*rows x dim
-            for leaf, piece in zip(leaves, (flat @ self.casted[group]).view_as(stacked[group])):
-                self.features[leaf][rows] = piece
+            if any(self.features[leaf] is not None for leaf in leaves):
+                back = (flat @ self.casted[group].weight).view_as(stacked[group])
+                self._add_features(leaves, back, rows)
             if self.weights[group] is not None:
                 _accumulate(self.weights[group], flat.t(), features)
             if self.biases[group] is not None:
                 self.biases[group] += own.sum((0, 1), dtype=self.biases[group].dtype)
+
+    def _add_features(self, leaves: List[int], gradient: Tensor, rows: slice) -> None:
+        for leaf, piece in zip(leaves, gradient):
+            if self.features[leaf] is not None:
+                self.features[leaf][rows] = piece
 
     def cast(self) -> List[Optional[Tensor]]:
         """The gradients in the order and types of `_Batch.inputs`; ``None`` where frozen."""

@@ -77,12 +77,12 @@ class _PairwiseKL(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> Tuple[Tensor, None]:
-        probs = ctx.saved_tensors[0]
+        probs, *kept = ctx.saved_tensors  # once: a checkpoint unpacks them a single time
         total = probs.sum(0)
         if ctx.detach:
             # leaf k imitates every other leaf j: d/da_k sum_j KL(p_j || p_k) = p_k - sum_j p_j
             return torch.sub(probs, total).mul_(grad), None
-        gaps = ctx.saved_tensors[1]
+        (gaps,) = kept
         out = torch.add(gaps, float(probs.shape[0])).mul_(probs).sub_(total)
         return out.mul_(grad), None
 
