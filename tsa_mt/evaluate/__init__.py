@@ -1,0 +1,1 @@
+"""Looking at what a model does: scores with the conditions under which they hold."""

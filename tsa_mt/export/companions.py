@@ -1,0 +1,138 @@
+"""What a model is useless without: its dictionaries and the subword model of its training data."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+from fairseq.data.data_utils import infer_language_pair
+from sentencepiece import SentencePieceProcessor
+
+from tsa_mt.export.checkpoint import PathLike
+
+# The names under which fairseq's `from_pretrained` recognises a subword model by itself.
+SENTENCEPIECE = "sentencepiece.bpe.model"
+BPE_CODES = "bpecodes"
+
+_CODES = ("code", "codes", "bpecodes", "*.codes", "codes.*", "*.bpecodes")
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Files that travel with a model.
+
+    Attributes:
+        languages: Source and target language codes.
+        dictionaries: Path of the fairseq dictionary of each side, source first.
+        subwords: Subword model files, by the name they get in an export; empty if none was found.
+    """
+
+    languages: Tuple[str, str]
+    dictionaries: Tuple[Path, Path]
+    subwords: Dict[str, Path]
+
+    @property
+    def files(self) -> Dict[str, Path]:
+        """Everything to copy, by name in the export."""
+        names = [f"dict.{language}.txt" for language in self.languages]
+        return {**dict(zip(names, self.dictionaries, strict=True)), **self.subwords}
+
+    @property
+    def bpe(self) -> Optional[str]:
+        """fairseq's name for the subword method, ``None`` if there is no single joint model."""
+        return {(SENTENCEPIECE,): "sentencepiece", (BPE_CODES,): "subword_nmt"}.get(
+            tuple(self.subwords)
+        )
+
+
+def find_companions(
+    task: dict, checkpoint: PathLike, data: Optional[PathLike] = None
+) -> Companions:
+    """Finds the dictionaries and the subword model of a checkpoint.
+
+    The subword model is looked for in the data folder and in the folder above it.
+
+    Args:
+        task: The checkpoint's task options.
+        checkpoint: Path of the checkpoint, from which a relative data path may be meant.
+        data: The folder to use instead of the one the checkpoint was trained on.
+
+    Raises:
+        FileNotFoundError: The data folder or a dictionary does not exist.
+        ValueError: The language pair is unknown, or several subword models compete.
+    """
+    folder = _data_folder(task, Path(checkpoint), data)
+    languages = _languages(task, folder)
+    dictionaries = tuple(folder / f"dict.{language}.txt" for language in languages)
+    missing = [str(path) for path in dictionaries if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"dictionary {' and '.join(missing)} does not exist; "
+            f"name the folder that holds it with --data"
+        )
+    return Companions(languages, dictionaries, _subwords(folder, languages))
+
+
+def _data_folder(task: dict, checkpoint: Path, data: Optional[PathLike]) -> Path:
+    """The data-bin: as given, as recorded, or as recorded but relative to where the model lies."""
+    if data is not None:
+        if not Path(data).is_dir():
+            raise FileNotFoundError(f"--data {data} is not a folder")
+        return Path(data)
+    recorded = Path(str(task.get("data") or ".").split(os.pathsep)[0])
+    bases = [Path("."), *checkpoint.resolve().parents] if task.get("data") else [checkpoint.parent]
+    for base in bases:
+        if (base / recorded).is_dir() and list((base / recorded).glob("dict.*.txt")):
+            return base / recorded
+    raise FileNotFoundError(
+        f"the data folder '{recorded}' that {checkpoint} was trained on is not there or holds no "
+        f"dictionaries; name it with --data"
+    )
+
+
+def _languages(task: dict, folder: Path) -> Tuple[str, str]:
+    """The language pair: as the task says, else from the names of the binarised files."""
+    if task.get("source_lang") and task.get("target_lang"):
+        return task["source_lang"], task["target_lang"]
+    source, target = infer_language_pair(str(folder))
+    if source is None or target is None:
+        raise ValueError(
+            f"the checkpoint does not name its languages and {folder} has no binarised split to "
+            f"tell them from; name the data-bin it was trained on with --data"
+        )
+    return source, target
+
+
+def _subwords(folder: Path, languages: Tuple[str, str]) -> Dict[str, Path]:
+    """The subword model in the data folder, else in the one above; empty if neither has one."""
+    for place in (folder, folder.resolve().parent):
+        models = [path for path in sorted(place.glob("*.model")) if _is_sentencepiece(path)]
+        if models:
+            return _single_or_pair(models, SENTENCEPIECE, languages)
+        codes = sorted({path for pattern in _CODES for path in place.glob(pattern)})
+        if codes:
+            return _single_or_pair(codes, BPE_CODES, languages)
+    return {}
+
+
+def _is_sentencepiece(path: Path) -> bool:
+    """Whether a file can be loaded as a SentencePiece model (others are called ``.model`` too)."""
+    try:
+        SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError):
+        return False
+    return True
+
+
+def _single_or_pair(found: List[Path], name: str, languages: Tuple[str, str]) -> Dict[str, Path]:
+    """A joint model under ``name``, or one model per language under the names they have."""
+    named = [path for path in found if path.name == name]
+    if len(found) == 1 or named:
+        return {name: (named or found)[0]}
+    tagged = [path for path in found if set(languages) & set(path.name.split("."))]
+    if len(found) == 2 and len(tagged) == 2:
+        return {path.name: path for path in found}
+    raise ValueError(
+        f"{found[0].parent} holds several subword models ({', '.join(p.name for p in found)}); "
+        f"keep the right one there as {name}"
+    )
