@@ -24,11 +24,16 @@ def _registered_options() -> Dict[str, List[Tuple[str, dataclasses.Field]]]:
 
 
 def _shown(value: Any) -> str:
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _help(owners: List[Tuple[str, dataclasses.Field]]) -> str:
+    values = {_shown(option.default) for _, option in owners}
     defaults = ", ".join(f"{name}: {_shown(option.default)}" for name, option in owners)
+    if len(values) == 1:
+        defaults = values.pop()
     kind = " (yes|no)" if owners[0][1].type is bool else ""
     return f"{owners[0][1].metadata['help']}{kind} [unset = published value; {defaults}]"
 
@@ -90,9 +95,10 @@ def chosen_options(config: argparse.Namespace) -> Dict[str, Any]:
 
 def _refuse_idle_teacher(config: argparse.Namespace) -> None:
     """A missing teacher is the criterion's complaint: decoding does without one."""
-    if getattr(config, "kd_teacher", None) and not find_objective(config.kd_objective).needs_teacher:
+    teacher = getattr(config, "kd_teacher", None)
+    if teacher and not find_objective(config.kd_objective).needs_teacher:
         raise ValueError(
-            f"--kd-teacher is {config.kd_teacher!r}, but objective {config.kd_objective!r} has no "
+            f"--kd-teacher is {teacher!r}, but objective {config.kd_objective!r} has no "
             f"teacher; those that have one: {', '.join(taught_objectives())}"
         )
 

@@ -114,6 +114,28 @@ def kl_divergence(log_target: Tensor, log_probs: Tensor) -> Tensor:
     return (log_target.exp() * (log_target - log_probs)).sum()
 
 
+def imitation(log_target: Tensor, log_probs: Tensor) -> Tensor:
+    """``KL(target || p_k)`` of every leaf to one fixed target, summed over rows.
+
+    Args:
+        log_target: Log-probabilities ``(rows, classes)`` of the target; it gets no gradient.
+        log_probs: ``(leaves, rows, classes)`` log-probabilities of those that imitate it.
+
+    Returns:
+        ``(leaves,)`` sums in nats.
+    """
+    log_target = log_target.detach().to(log_probs.dtype)
+    gaps = log_target - log_probs  # leaves x rows x classes
+    return gaps.flatten(1) @ log_target.exp().flatten()
+
+
+def mean_probability(log_probs: Tensor) -> Tensor:
+    """Log of the mean probability over the first dimension, ``(rows, classes)``."""
+    if log_probs.shape[0] == 1:
+        return log_probs[0]
+    return log_probs.logsumexp(0) - math.log(log_probs.shape[0])
+
+
 def gaussian_rampup(progress: float) -> float:
     """``exp(-5 (1 - progress)^2)``, the ramp-up of Laine and Aila (ICLR 2017).
 
