@@ -16,13 +16,26 @@ class BranchOutputs:
     """The outputs of every leaf for one batch.
 
     Attributes:
-        features: One tensor ``(..., dim)`` per leaf, the leader first. All share their leading
-            dimensions (``batch, length`` for text, ``batch`` for images).
+        features: One tensor ``(..., dim)`` per leaf, the leader first; after the objective's `fuse`
+            those of the extra leaves it made follow. All share their leading dimensions
+            (``batch, length`` for text, ``batch`` for images).
         gates: What the objective's `fuse` computed, by name; leading dimensions as in ``features``.
+        trunk: Hidden state after the root of the tree, which all leaves share.
+        maps: Feature maps that fusion modules read instead of ``features`` (images); one per leaf.
     """
 
     features: List[Tensor]
     gates: Dict[str, Tensor] = field(default_factory=dict)
+    trunk: Optional[Tensor] = None
+    maps: Optional[List[Tensor]] = None
+
+    def split(self, passes: int) -> List["BranchOutputs"]:
+        """Takes a batch that holds several dropout passes one after another apart."""
+        if passes == 1:
+            return [self]
+        features = zip(*(feature.chunk(passes) for feature in self.features))
+        trunks = [None] * passes if self.trunk is None else self.trunk.chunk(passes)
+        return [BranchOutputs(list(own), trunk=trunk) for own, trunk in zip(features, trunks)]
 
     def rows(self, keep: Tensor) -> "BranchOutputs":
         """Keeps the positions where the boolean mask ``keep`` is true, flattened to rows."""
@@ -50,6 +63,29 @@ class TeacherOutputs:
         """Keeps the positions where the boolean mask ``keep`` is true, flattened to rows."""
         index = keep.nonzero(as_tuple=True)
         return TeacherOutputs([feature[index] for feature in self.features], self.projections)
+
+
+def join_passes(passes: Sequence[BranchOutputs]) -> BranchOutputs:
+    """One `BranchOutputs` for several dropout passes over the same rows.
+
+    Features are those of pass 1, then of pass 2; the gates of pass p get the suffix ``@p``.
+    """
+    if len(passes) == 1:
+        return passes[0]
+    return BranchOutputs(
+        features=[feature for outputs in passes for feature in outputs.features],
+        gates={
+            f"{name}@{number}": gate
+            for number, outputs in enumerate(passes)
+            for name, gate in outputs.gates.items()
+        },
+    )
+
+
+def gates_of_pass(gates: Dict[str, Tensor], number: int) -> Dict[str, Tensor]:
+    """The gates that `join_passes` took from pass ``number``, under their own names."""
+    suffix = f"@{number}"
+    return {n.removesuffix(suffix): gate for n, gate in gates.items() if n.endswith(suffix)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +129,10 @@ class Predictions:
         """Number of leaves."""
         return self.logits.shape[0]
 
+    def split(self, passes: int) -> List["Predictions"]:
+        """The predictions of every dropout pass; log-probabilities are still computed once."""
+        return [_Pass(self, logits, n, passes) for n, logits in enumerate(self.logits.chunk(passes))]
+
     def log_probs(self, temperature: float = 1.0) -> Tensor:
         """``log softmax(logits / temperature)``, ``(leaves, rows, classes)``.
 
@@ -101,6 +141,17 @@ class Predictions:
         if temperature not in self._log_probs:
             self._log_probs[temperature] = log_softmax(self.logits, temperature)
         return self._log_probs[temperature]
+
+
+class _Pass(Predictions):
+    """The share of one dropout pass in the predictions of all passes."""
+
+    def __init__(self, whole: Predictions, logits: Tensor, number: int, passes: int):
+        super().__init__(logits)
+        self._whole, self._number, self._passes = whole, number, passes
+
+    def log_probs(self, temperature: float = 1.0) -> Tensor:
+        return self._whole.log_probs(temperature).chunk(self._passes)[self._number]
 
 
 def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:

@@ -57,6 +57,7 @@ class OnlineKDConfig(FairseqDataclass):
         },
     )
     sentence_avg: bool = II("optimization.sentence_avg")
+    max_update: int = II("optimization.max_update")
     kd_objective: Optional[str] = "${" + RESOLVER + ":kd_objective}"
 
 
@@ -68,6 +69,7 @@ class OnlineKDCriterion(FairseqCriterion):
         self,
         task,
         sentence_avg: bool,
+        max_update: int,
         label_smoothing: float = 0.0,
         ignore_prefix_size: int = 0,
         kd_chunk_rows: Optional[int] = None,
@@ -85,6 +87,7 @@ class OnlineKDCriterion(FairseqCriterion):
         if kd_chunk_rows is not None and kd_chunk_rows < 0:
             raise ValueError(f"--kd-chunk-rows is {kd_chunk_rows}; it must be 0 or more")
         self.sentence_avg = sentence_avg
+        self.max_update = max_update
         self.label_smoothing = label_smoothing
         self.ignore_prefix_size = ignore_prefix_size
         self.kd_chunk_rows = kd_chunk_rows
@@ -121,21 +124,36 @@ class OnlineKDCriterion(FairseqCriterion):
         if self.ignore_prefix_size:
             keep[:, : self.ignore_prefix_size] = False
         target = target[keep]
-        context = Context(label_smoothing=self.label_smoothing)
+        objective = model.objective
+        context = self._context(model)
         result = branch_head(
-            model.objective,
+            objective,
             outputs.rows(keep),
             model.projections,
             target,
             context,
             chunk_rows=self.kd_chunk_rows,
-            observer=self._observe,
+            observer=lambda *chunk: self._observe(objective.leaves, *chunk),
         )
+        if objective.ramps:
+            result.statistics["ramp"] = target.shape[0] * objective.ramp(context)
         return result, target.shape[0]
 
-    def _observe(self, predictions: Predictions, target: Tensor, first: bool) -> Dict[str, Tensor]:
-        """Statistics of a chunk; how alike the leaves are is sampled from one chunk in training."""
-        log_probs = predictions.log_probs().detach()
+    def _context(self, model) -> Context:
+        """Validation has every term at its full weight, so that its totals compare over time."""
+        if not self.training:
+            return Context(label_smoothing=self.label_smoothing)
+        progress = model.objective.progress(model.num_updates, self.max_update)
+        return Context(progress, self.label_smoothing)
+
+    def _observe(
+        self, leaves: int, predictions: Predictions, target: Tensor, first: bool
+    ) -> Dict[str, Tensor]:
+        """Statistics of a chunk; how alike the leaves are is sampled from one chunk in training.
+
+        Extra leaves of the objective and further dropout passes, which follow, are not observed.
+        """
+        log_probs = predictions.log_probs().detach()[:leaves]
         nll = cross_entropy(log_probs, target)
         smoothed = cross_entropy(log_probs[:1], target, self.label_smoothing)
         statistics = {
@@ -166,6 +184,8 @@ class OnlineKDCriterion(FairseqCriterion):
                 metrics.log_scalar(key, _bits(total(key), sample_size), sample_size, round=3)
             elif key.startswith("nll_"):
                 metrics.log_scalar(key, _bits(total(key), rows), rows, round=3)
+            elif key == "ramp":
+                metrics.log_scalar(key, total(key) / max(rows, 1), rows, round=4)
         _log_similarity(total("agreement"), total("kl_leaves"), total("rows_compared"))
         _log_accuracy(total("n_correct"), rows)
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))

@@ -192,7 +192,8 @@ def _evaluate(batch: _Batch, first: bool) -> HeadResult:
             logits[leaf] = tensor
     only = len(batch.groups) == 1
     predictions = Predictions(projected if only else logits)
-    terms = batch.objective.terms(predictions, batch.target, batch.gates, batch.taught())
+    with torch.autocast(batch.target.device.type, enabled=False):
+        terms = batch.objective.evaluate(predictions, batch.target, batch.gates, batch.taught())
     detached = {name: term.detach() for name, term in terms.items()}
     return HeadResult(_total(terms), detached, _observe(batch, predictions, first))
 
@@ -298,7 +299,7 @@ class _Gradients:
         context = chunk.taught()
         with torch.enable_grad():
             predictions = Predictions(logits)
-            terms = chunk.objective.terms(predictions, chunk.target, gates, context)
+            terms = chunk.objective.evaluate(predictions, chunk.target, gates, context)
             total = _total(terms)
         statistics = _observe(chunk, predictions, first)
         inputs = [logits, *(gates[name] for name in wanted)]

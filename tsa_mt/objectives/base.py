@@ -2,8 +2,9 @@
 
 An objective says what the leaves of a tree learn. It is an ``nn.Module`` with two halves:
 
-* `Objective.fuse` owns whatever is trainable (attention, gates, fusion blocks). The model holds the
-  objective under ``branches`` and runs this half inside its forward.
+* `Objective.fuse` owns whatever is trainable (attention, gates, fusion blocks, projections of leaves
+  made of features). The model holds the objective under ``branches`` and runs this half inside its
+  forward.
 * `Objective.terms` has no parameters. It turns logits and targets into named sums over rows; the
   values are weighted already, so that their plain sum is the loss. It must be additive over rows:
   the head evaluates it on chunks.
@@ -14,22 +15,106 @@ it, and it has command-line options, tests and documentation.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Sequence, Type, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 import torch
 from torch import Tensor, nn
 
-from tsa_mt.branches import Predictions
-from tsa_mt.objectives.functional import cross_entropy
+from tsa_mt.branches import (
+    BranchOutputs,
+    Predictions,
+    Projection,
+    gates_of_pass,
+    join_passes,
+)
+from tsa_mt.objectives.functional import (
+    cross_entropy,
+    gaussian_rampup,
+    mean_probability,
+    pairwise_kl,
+)
+from tsa_mt.objectives.fusion import ROWS, FusionModules
 from tsa_mt.tree import Tree
 
 LossTerms = Dict[str, Tensor]
 """Named, weighted sums over rows; the loss is their plain sum."""
 
 
+class Range(NamedTuple):
+    """What an option may be: a test and the words for it."""
+
+    test: Callable[[Any], bool]
+    words: str
+
+
+POSITIVE = Range(lambda value: value > 0, "greater than 0")
+NOT_NEGATIVE = Range(lambda value: value >= 0, "0 or more")
+SHARE = Range(lambda value: 0 <= value <= 1, "between 0 and 1")
+
+
+def option(default: Any, help: str, allowed: Optional[Range] = None) -> Any:
+    """A field of an objective's config.
+
+    Args:
+        default: The published value.
+        help: One line for ``--help``.
+        allowed: What the value must be; ``None`` when any will do.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "allowed": allowed})
+
+
+def temperature_option(default: float) -> Any:
+    """The temperature of an objective's distillation terms."""
+    return option(default, "softens every distribution in the distillation terms", POSITIVE)
+
+
+def strength_option(default: float = 1.0) -> Any:
+    """The factor of an objective's distillation terms; the task loss keeps weight 1."""
+    return option(default, "factor of the distillation terms beside the task loss", NOT_NEGATIVE)
+
+
+def share_option(default: float) -> Any:
+    """The share of an objective's distillation terms; the task loss gets the rest."""
+    return option(default, "share of the distillation term; the task loss gets the rest", SHARE)
+
+
+def detach_option(default: bool) -> Any:
+    """Whether an objective's targets are constants."""
+    return option(default, "stop the gradient into the distribution that is imitated")
+
+
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Options of an objective; every field has a default (the published value) and a help text."""
+    """Options of an objective; every field has a default (the published value) and a help text.
+
+    Raises:
+        ValueError: A value is out of its option's range.
+    """
+
+    rdrop_weight: float = option(
+        0.0,
+        "weight of R-Drop: every batch passes twice under dropout and both passes agree; 0 = off",
+        NOT_NEGATIVE,
+    )
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            allowed = field.metadata.get("allowed")
+            if allowed is not None:
+                value = getattr(self, field.name)
+                require(allowed.test(value), field.name, value, allowed.words)
+
+
+@dataclass(frozen=True)
+class RampedConfig(ObjectiveConfig):
+    """Options of an objective whose distillation terms grow during the first part of training."""
+
+    rampup: float = option(
+        0.0, "length of the ramp-up as a fraction of --max-update; 0 = full weight at once", SHARE
+    )
+    rampup_updates: int = option(
+        0, "length of the ramp-up in updates, instead of the fraction; 0 = the fraction", NOT_NEGATIVE
+    )
 
 
 @dataclass(frozen=True)
@@ -46,6 +131,16 @@ class Context:
     label_smoothing: float = 0.0
     teacher: Optional[Predictions] = None
 
+    def teacher_log_probs(self, temperature: float = 1.0) -> Tensor:
+        """Log of the teachers' mean probability at a temperature, ``(rows, classes)``.
+
+        Raises:
+            ValueError: There is no teacher.
+        """
+        if self.teacher is None:
+            raise ValueError("the objective needs a teacher's logits, and the context has none")
+        return mean_probability(self.teacher.log_probs(temperature)).detach()
+
 
 class Objective(nn.Module):
     """Base class of all objectives; see the module's docstring for the contract.
@@ -55,12 +150,18 @@ class Objective(nn.Module):
         feature_dim: Width of a leaf's features.
         num_classes: Number of classes (the target vocabulary).
         label_smoothing: Used by the standalone call only; a criterion passes its own.
+        trunk_dim: Width of the trunk's features; unset, that of a leaf's.
+        fusion: Building blocks for trainable parts, by the kind of features: rows or feature maps.
         **options: Fields of ``Config``.
 
     Attributes:
         Config: Frozen dataclass of the options.
         name: Registered name.
         default_tree: Preset used when no tree is given.
+        ordered: Whether the order of the leaves but the leader matters.
+        rescales_trunk: Whether the gradient of every fork is divided by its number of branches.
+        average_decay: Decay per update of an averaged copy of the whole model that teaches through
+            ``Context.teacher``; ``None`` for no such copy.
         needs_teacher: Whether `terms` reads the teachers' logits from its context.
         needs_bridge: Whether one more branch grows out of the teacher; its logits come last.
     """
@@ -68,6 +169,9 @@ class Objective(nn.Module):
     Config: Type[ObjectiveConfig] = ObjectiveConfig
     name: str = ""
     default_tree: str = "tsa"
+    ordered: bool = False
+    rescales_trunk: bool = False
+    average_decay: Optional[float] = None
     needs_teacher: bool = False
     needs_bridge: bool = False
 
@@ -77,6 +181,8 @@ class Objective(nn.Module):
         feature_dim: int,
         num_classes: int,
         label_smoothing: float = 0.0,
+        trunk_dim: Optional[int] = None,
+        fusion: FusionModules = ROWS,
         **options: Any,
     ):
         super().__init__()
@@ -84,6 +190,8 @@ class Objective(nn.Module):
         self.feature_dim = feature_dim
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
+        self.trunk_dim = trunk_dim or feature_dim
+        self.fusion = fusion
         self.config = self.Config(**options)
 
     @property
@@ -91,16 +199,95 @@ class Objective(nn.Module):
         """Number of leaves: those of the tree, and the bridge where there is one."""
         return len(self.tree.leaves) + self.needs_bridge
 
-    def fuse(self, features: Sequence[Tensor]) -> Dict[str, Tensor]:
-        """Computes the objective's trainable gates from the leaves' features.
+    @property
+    def passes(self) -> int:
+        """How often a batch goes through the model: twice under R-Drop."""
+        return 2 if self.config.rdrop_weight else 1
+
+    @property
+    def projections(self) -> List[Projection]:
+        """The objective's own projections, of the features that `fuse` appends."""
+        return []
+
+    @property
+    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+        """What the gradient of every term reaches: ``leader``, ``peers``, ``gates``, ``fused``."""
+        return {"task": ("leader", "peers")}
+
+    def fuse(self, outputs: BranchOutputs) -> BranchOutputs:
+        """Runs the objective's trainable parts on what the model computed.
 
         Args:
-            features: One ``(..., feature_dim)`` tensor per leaf, the leader first.
+            outputs: One feature tensor ``(..., feature_dim)`` per leaf, the leader first, and the
+                trunk's hidden state.
 
         Returns:
-            Named tensors whose leading dimensions are those of the features; empty by default.
+            The outputs with gates, and with the features of extra leaves (one for each of
+            `projections`) appended; unchanged by default.
         """
-        return {}
+        return outputs
+
+    def fuse_passes(self, passes: Sequence[BranchOutputs]) -> BranchOutputs:
+        """`fuse` of every dropout pass, joined."""
+        return join_passes([self.fuse(outputs) for outputs in passes])
+
+    @property
+    def ramps(self) -> bool:
+        """Whether the distillation terms grow during the first part of training."""
+        return isinstance(self.config, RampedConfig)
+
+    def ramp_updates(self, max_update: int) -> float:
+        """Length of the ramp-up in updates.
+
+        Args:
+            max_update: Length of the whole training, 0 when it is not known.
+
+        Raises:
+            ValueError: The length is a fraction of a training whose length is not known.
+        """
+        if not self.ramps:
+            return 0.0
+        if self.config.rampup and not self.config.rampup_updates and max_update <= 0:
+            raise ValueError(
+                f"objective {self.name!r} ramps up over {self.config.rampup:g} of the training, "
+                f"whose length is not known; give --max-update, or the ramp-up's own length with "
+                f"--kd-rampup-updates"
+            )
+        return self.config.rampup_updates or self.config.rampup * max_update
+
+    def progress(self, num_updates: int, max_update: int) -> float:
+        """Fraction of the ramp-up that is done, in [0, 1]; arguments as in `ramp_updates`."""
+        length = self.ramp_updates(max_update)
+        return min(1.0, num_updates / length) if length else 1.0
+
+    def ramp(self, context: Context) -> float:
+        """Weight of the ramp-up, 1 for an objective that has none."""
+        return gaussian_rampup(context.progress) if self.ramps else 1.0
+
+    def evaluate(
+        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
+    ) -> LossTerms:
+        """`terms` of every dropout pass, added up, and what R-Drop asks of two passes.
+
+        Args:
+            predictions: Logits ``(passes * leaves, rows, classes)``, pass by pass.
+            target: ``(rows,)`` class indices.
+            gates: What `fuse_passes` returned, for these rows.
+            context: Ramp-up, label smoothing and teachers.
+        """
+        if self.passes == 1:
+            return self.terms(predictions, target, gates, context)
+        first, second = (
+            self.terms(part, target, gates_of_pass(gates, number), context)
+            for number, part in enumerate(predictions.split(self.passes))
+        )
+        terms = {name: first[name] + second[name] for name in first}
+        return {**terms, "rdrop": self.config.rdrop_weight * self._disagreement(predictions)}
+
+    def _disagreement(self, predictions: Predictions) -> Tensor:
+        """``1/2 [KL(first || second) + KL(second || first)]`` of two passes, over all leaves."""
+        passes = predictions.log_probs().unflatten(0, (2, -1))[:, : self.leaves]
+        return pairwise_kl(passes.flatten(1, 2)) / 2  # passes x leaves*rows x classes
 
     def terms(
         self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
@@ -122,45 +309,82 @@ class Objective(nn.Module):
         features: Optional[Sequence[Tensor]] = None,
         progress: float = 1.0,
         teacher_logits: Optional[Sequence[Tensor]] = None,
+        trunk: Optional[Tensor] = None,
     ) -> LossTerms:
         """The standalone call: both halves at once, for a plain PyTorch training loop.
 
         Args:
-            logits: One ``(rows, classes)`` tensor per leaf, the leader first.
+            logits: One ``(rows, classes)`` tensor per leaf, the leader first; under R-Drop those of
+                pass 1, then those of pass 2.
             target: ``(rows,)`` class indices.
-            features: One ``(rows, feature_dim)`` tensor per leaf, for objectives that fuse them.
+            features: One ``(rows, feature_dim)`` tensor per logits, for objectives that fuse them.
             progress: Fraction of the ramp-up that is done, in [0, 1].
-            teacher_logits: One ``(rows, classes)`` tensor per frozen teacher, for objectives that
-                have them; they get no gradient.
+            teacher_logits: One ``(rows, classes)`` tensor per frozen teacher, or per averaged peer,
+                for objectives that have them; they get no gradient.
+            trunk: ``(rows, trunk_dim)`` features of the trunk, for objectives with a gate on them;
+                ``(passes * rows, trunk_dim)`` under R-Drop.
 
         Returns:
             Named, weighted sums over rows; ``sum(terms.values()) / rows`` is the usual loss.
 
         Raises:
-            ValueError: The number of leaves or the shapes do not fit the tree, or teachers are
-                missing or out of place.
+            ValueError: The number of leaves or the shapes do not fit the tree, features or teachers
+                are missing or out of place.
         """
         self._check_standalone(logits, target)
         teacher = self._check_teachers(teacher_logits or (), target)
-        gates = {} if features is None else self.fuse(features)
+        fused = self._fuse_standalone(features, trunk)
         context = Context(progress, self.label_smoothing, teacher)
-        return self.terms(Predictions(logits), target, gates, context)
+        every = self._with_extra_logits(list(logits), fused.features)
+        return self.evaluate(Predictions(every), target, fused.gates, context)
+
+    def _fuse_standalone(
+        self, features: Optional[Sequence[Tensor]], trunk: Optional[Tensor]
+    ) -> BranchOutputs:
+        if features is None and trunk is None:
+            return BranchOutputs([])
+        leaves = len(self.tree.leaves)
+        features = list(features or ())
+        trunks = [None] * self.passes if trunk is None else trunk.chunk(self.passes)
+        return self.fuse_passes(
+            [
+                BranchOutputs(features[number * leaves : (number + 1) * leaves], trunk=part)
+                for number, part in enumerate(trunks)
+            ]
+        )
+
+    def _with_extra_logits(self, logits: List[Tensor], features: List[Tensor]) -> List[Tensor]:
+        """The logits of every pass followed by those of the pass's extra leaves."""
+        extra = self.projections
+        if not extra:
+            return logits
+        every: List[Tensor] = []
+        for number in range(self.passes):
+            block = features[: len(features) // self.passes]
+            features = features[len(block) :]
+            every += logits[number * self.leaves : (number + 1) * self.leaves]
+            every += [
+                nn.functional.linear(feature, projection.weight, projection.bias)
+                for feature, projection in zip(block[self.leaves :], extra)
+            ]
+        return every
 
     def task_losses(self, predictions: Predictions, target: Tensor, context: Context) -> Tensor:
         """Label-smoothed cross-entropy per leaf, ``(leaves,)``, summed over rows."""
         return cross_entropy(predictions.log_probs(), target, context.label_smoothing)
 
     def _check_standalone(self, logits: Sequence[Tensor], target: Tensor) -> None:
-        if len(logits) != self.leaves:
+        if len(logits) != self.passes * self.leaves:
+            twice = ", for pass 1 and then for pass 2" if self.passes > 1 else ""
             raise ValueError(
                 f"objective {self.name!r} got logits of {len(logits)} leaves, but tree "
-                f"'{self.tree}' has {self.leaves}; pass one (rows, classes) tensor per leaf"
+                f"'{self.tree}' has {self.leaves}; pass one (rows, classes) tensor per leaf{twice}"
             )
         for leaf, tensor in enumerate(logits):
             self._check_shape(f"logits of leaf {leaf}", tensor, target)
 
     def _check_teachers(self, logits: Sequence[Tensor], target: Tensor) -> Optional[Predictions]:
-        if bool(len(logits)) != self.needs_teacher:
+        if self.average_decay is None and bool(len(logits)) != self.needs_teacher:
             raise ValueError(
                 f"objective {self.name!r} needs a teacher; pass teacher_logits=[...] with one "
                 f"(rows, classes) tensor per teacher"
@@ -247,6 +471,8 @@ def build_objective(
     feature_dim: int,
     num_classes: int,
     label_smoothing: float = 0.0,
+    trunk_dim: Optional[int] = None,
+    fusion: FusionModules = ROWS,
     **options: Any,
 ) -> Objective:
     """Builds an objective by name, with the published value for every option left out.
@@ -257,6 +483,8 @@ def build_objective(
         feature_dim: Width of a leaf's features.
         num_classes: Number of classes.
         label_smoothing: Mass taken from the true class in the task losses.
+        trunk_dim: Width of the trunk's features; unset, that of a leaf's.
+        fusion: Building blocks for trainable parts, by the kind of features.
         **options: The objective's options (the command line's flags without ``--kd-``).
 
     Raises:
@@ -265,7 +493,15 @@ def build_objective(
     cls = find_objective(name)
     check_options(name, options)
     parsed = tree if isinstance(tree, Tree) else Tree.parse(tree)
-    return cls(parsed, feature_dim, num_classes, label_smoothing=label_smoothing, **options)
+    return cls(
+        parsed,
+        feature_dim,
+        num_classes,
+        label_smoothing=label_smoothing,
+        trunk_dim=trunk_dim,
+        fusion=fusion,
+        **options,
+    )
 
 
 def require(condition: bool, option: str, value: Any, allowed: str) -> None:

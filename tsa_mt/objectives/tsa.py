@@ -20,8 +20,8 @@ Every leaf k of the tree learns from the label and from every other leaf j, pair
   leaf 0 is kept.
 """
 
-from dataclasses import dataclass, field
-from typing import Dict
+from dataclasses import dataclass
+from typing import Dict, Tuple
 
 from torch import Tensor
 
@@ -31,8 +31,10 @@ from tsa_mt.objectives.base import (
     LossTerms,
     Objective,
     ObjectiveConfig,
+    detach_option,
     register_objective,
-    require,
+    share_option,
+    temperature_option,
 )
 from tsa_mt.objectives.functional import pairwise_kl
 
@@ -41,19 +43,9 @@ from tsa_mt.objectives.functional import pairwise_kl
 class TSAConfig(ObjectiveConfig):
     """Options of `TSA`."""
 
-    weight: float = field(
-        default=0.3, metadata={"help": "share of the distillation term; the task loss gets the rest"}
-    )
-    temperature: float = field(
-        default=3.0, metadata={"help": "softens every distribution in the distillation term"}
-    )
-    detach: bool = field(
-        default=False, metadata={"help": "stop the gradient into the leaf that is imitated"}
-    )
-
-    def __post_init__(self):
-        require(0.0 <= self.weight <= 1.0, "weight", self.weight, "between 0 and 1")
-        require(self.temperature > 0.0, "temperature", self.temperature, "greater than 0")
+    weight: float = share_option(0.3)
+    temperature: float = temperature_option(3.0)
+    detach: bool = detach_option(False)
 
 
 @register_objective("tsa")
@@ -62,6 +54,11 @@ class TSA(Objective):
 
     Config = TSAConfig
     default_tree = "tsa"
+
+    @property
+    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+        """See `Objective.gradients`."""
+        return {"task": ("leader", "peers"), "distillation": ("leader", "peers")}
 
     def terms(
         self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context

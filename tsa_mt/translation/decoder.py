@@ -12,7 +12,7 @@ from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
-from tsa_mt.branches import Projection
+from tsa_mt.branches import BranchOutputs, Projection
 from tsa_mt.objectives.base import Objective
 from tsa_mt.tree import Node, Tree
 
@@ -126,9 +126,9 @@ class TreeDecoder(TransformerDecoderBase):
         leaf = leaves[self.decode_branch]
         return (leaf if features_only else self.branch_output_layer(leaf, self.decode_branch)), extra
 
-    def branch_features(
+    def branch_outputs(
         self, prev_output_tokens, encoder_out: Optional[Dict[str, List[Tensor]]] = None
-    ) -> List[Tensor]:
+    ) -> BranchOutputs:
         """Runs every node of the tree once.
 
         Args:
@@ -136,12 +136,15 @@ class TreeDecoder(TransformerDecoderBase):
             encoder_out: What the encoder returned.
 
         Returns:
-            One ``(batch, length, dim)`` tensor per leaf, the leader first.
+            ``(batch, length, dim)`` features of every leaf, the leader first, and the trunk's
+            hidden state: what the root's layers (without any, the embedding) make of the target.
         """
         features, extra = self.extract_features(
             prev_output_tokens, encoder_out, alignment_layer=NO_ALIGNMENT
         )
-        return self._leaf_features(features, extra, prev_output_tokens, encoder_out)
+        leaves = self._leaf_features(features, extra, prev_output_tokens, encoder_out)
+        trunk = extra["inner_states"][self.tree.nodes[0].stop]
+        return BranchOutputs(leaves, trunk=trunk.transpose(0, 1))  # -> batch x length x dim
 
     def drop_branches(self) -> None:
         """Frees everything but the leader; only decoding with the leader is possible afterwards."""

@@ -67,6 +67,7 @@ class TreeTransformer(TransformerModelBase):
                 tree,
                 feature_dim=cfg.decoder.output_dim,
                 num_classes=len(tgt_dict),
+                trunk_dim=cfg.decoder.embed_dim,
                 **chosen_options(cfg),
             ),
             separate_projections=cfg.branch_projection == "separate",
@@ -86,8 +87,8 @@ class TreeTransformer(TransformerModelBase):
 
     @property
     def projections(self) -> List[Projection]:
-        """The output projection of every leaf."""
-        return self.decoder.projections
+        """The projection of every feature matrix that ``forward(branches=True)`` returns."""
+        return (self.decoder.projections + self.objective.projections) * self.objective.passes
 
     def forward(
         self,
@@ -116,9 +117,10 @@ class TreeTransformer(TransformerModelBase):
                 alignment_layer,
                 alignment_heads,
             )
-        encoded = self.encoder(src_tokens, src_lengths=src_lengths)
-        features = self.decoder.branch_features(prev_output_tokens, encoded)
-        return BranchOutputs(features, self.objective.fuse(features))
+        passes = self.objective.passes if self.training else 1  # without dropout all are alike
+        encoded = self.encoder(src_tokens.repeat(passes, 1), src_lengths=src_lengths.repeat(passes))
+        outputs = self.decoder.branch_outputs(prev_output_tokens.repeat(passes, 1), encoded)
+        return self.objective.fuse_passes(outputs.split(passes) * (self.objective.passes // passes))
 
     def set_num_updates(self, num_updates: int) -> None:
         """Remembers the number of updates, which ramp-ups are measured in."""

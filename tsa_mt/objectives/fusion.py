@@ -1,0 +1,66 @@
+"""Building blocks of an objective's trainable parts, by the kind of features they read.
+
+Rows (tokens of text) are fused by linear maps and layer norms, position by position, so that no
+token sees another one. Feature maps of images take 1x1 convolutions, pooling and batch norms.
+"""
+
+from dataclasses import dataclass
+from typing import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class FusionModules:
+    """Builders of fusion modules for one kind of features.
+
+    Attributes:
+        merge: ``merge(dim)`` turns two features of that width into one: ``module(first, second)``.
+        gate: ``gate(dim, outputs)`` turns a feature into non-negative weights ``(..., outputs)``
+            that sum to 1.
+        trunk_gate: The same for the trunk's hidden state, which no norm has seen.
+    """
+
+    merge: Callable[[int], nn.Module]
+    gate: Callable[[int, int], nn.Module]
+    trunk_gate: Callable[[int, int], nn.Module]
+
+
+class RowMerge(nn.Module):
+    """``LayerNorm(W [first; second] + b)``, row by row."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.linear = nn.Linear(2 * dim, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Merges two ``(..., dim)`` features into one."""
+        return self.norm(self.linear(torch.cat([first, second], dim=-1)))
+
+
+class RowGate(nn.Module):
+    """``softmax(ReLU(W f + b))``, row by row; the softmax in float32 or wider."""
+
+    def __init__(self, dim: int, outputs: int):
+        super().__init__()
+        self.linear = nn.Linear(dim, outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Weights ``(..., outputs)`` of features ``(..., dim)``."""
+        return softmax(torch.relu(self.linear(features)))
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last dimension, never in half precision."""
+    wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
+    return torch.softmax(scores, dim=-1, dtype=wide)
+
+
+def _row_trunk_gate(dim: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.LayerNorm(dim), RowGate(dim, outputs))
+
+
+ROWS = FusionModules(merge=RowMerge, gate=RowGate, trunk_gate=_row_trunk_gate)
+"""Fusion of tokens."""
