@@ -35,28 +35,34 @@ sys.exit(None if sys.version_info >= (3, 10) else "tsa-mt needs Python 3.10 or l
 make .venv PYTHON=/path/to/python3.11" % (sys.executable, sys.version.split()[0]))
 endef
 
+define SITE
+import sysconfig
+print(sysconfig.get_path("purelib"))
+endef
+
 define PIN_TORCH
 from importlib.metadata import version
 print("torch==" + version("torch"))
 endef
 
-export FIND_TORCH CHECK_PYTHON PIN_TORCH
+export FIND_TORCH CHECK_PYTHON SITE PIN_TORCH
 
 # Built in this order: a torch first (fairseq's build needs one, and pip would take a larger one
-# than necessary), then fairseq by hash, then this project in place under constraints.
+# than necessary), then fairseq by hash, then this project in place under constraints. A fairseq
+# of the given Python is not enough: its commands would be missing here.
 $(STAMP): setup.py constraints.txt fairseq-hashes.txt
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@set -e; test -x $(BIN)/python || { \
 	    found="$$($(PYTHON) -c "$$FIND_TORCH")"; \
-	    if test -n "$$found"; then \
+	    $(PYTHON) -m venv $${found:+--system-site-packages} $(VENV); \
+	    test -z "$$found" || { \
 	        echo "using the torch in $$found"; \
-	        $(PYTHON) -m venv --system-site-packages $(VENV); \
-	        echo "$$found" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/parent.pth"; \
-	    else $(PYTHON) -m venv $(VENV); fi; }
+	        echo "$$found" > "$$($(BIN)/python -c "$$SITE")/parent.pth"; }; }
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(PIP) install "$(TORCH)"
 	@$(BIN)/python -c "$$PIN_TORCH" > $(VENV)/torch.txt
 	$(PIP) install -c $(VENV)/torch.txt setuptools wheel cython numpy
-	$(PIP) install -c $(VENV)/torch.txt --no-build-isolation --no-deps --require-hashes -r fairseq-hashes.txt
+	$(PIP) install $$(test -x $(BIN)/fairseq-train || echo --ignore-installed) \
+	    --no-build-isolation --no-deps --require-hashes -r fairseq-hashes.txt
 	$(PIP) install -c $(VENV)/torch.txt -c constraints.txt --no-build-isolation -e ".[test]"
 	@touch $(STAMP)
 
@@ -67,4 +73,4 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(STAMP)
-	$(BIN)/ruff check .
+	$(BIN)/python -m ruff check .
