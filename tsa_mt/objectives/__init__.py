@@ -16,11 +16,16 @@ from tsa_mt.objectives.base import (
     register_objective,
 )
 from tsa_mt.objectives.independent import Independent
+from tsa_mt.objectives.kd import KD, HintonKD
+from tsa_mt.objectives.sokd import SOKD
 from tsa_mt.objectives.tsa import TSA
 
 __all__ = [
+    "KD",
     "OBJECTIVES",
+    "SOKD",
     "Context",
+    "HintonKD",
     "Independent",
     "LossTerms",
     "Objective",

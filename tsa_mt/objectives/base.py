@@ -376,9 +376,10 @@ class Objective(nn.Module):
     def _check_standalone(self, logits: Sequence[Tensor], target: Tensor) -> None:
         if len(logits) != self.passes * self.leaves:
             twice = ", for pass 1 and then for pass 2" if self.passes > 1 else ""
+            bridge = " with the bridge" if self.needs_bridge else ""
             raise ValueError(
                 f"objective {self.name!r} got logits of {len(logits)} leaves, but tree "
-                f"'{self.tree}' has {self.leaves}; pass one (rows, classes) tensor per leaf{twice}"
+                f"'{self.tree}' has {self.leaves}{bridge}; pass one (rows, classes) tensor per leaf{twice}"
             )
         for leaf, tensor in enumerate(logits):
             self._check_shape(f"logits of leaf {leaf}", tensor, target)

@@ -1,0 +1,108 @@
+"""Knowledge distillation from a frozen teacher, word by word.
+
+``kd`` is the interpolation of Kim and Rush, "Sequence-Level Knowledge Distillation" (EMNLP 2016,
+https://arxiv.org/abs/1606.07947, the word-level form), with the values of
+https://github.com/songmzhang/NMT-KD (Zhang et al., ACL 2023)::
+
+    L = sum_k [ (1 - w) CE(z_k, y)  +  w T^2 KL(p_T || p_k) ],   w = .5, T = 1
+
+``kd_hinton`` is the sum of Hinton et al., "Distilling the Knowledge in a Neural Network" (2015,
+https://arxiv.org/abs/1503.02531), as in https://github.com/DefangChen/OKDDip-AAAI2020
+(``train_kd.py`` at c6a05de)::
+
+    L = sum_k [ CE(z_k, y)  +  a T^2 KL(p_T || p_k) ],   a = 1, T = 3
+
+``p = softmax(z / T)``; ``CE`` is taken at temperature 1 and carries the label smoothing.
+
+* Direction: the teacher is the target, ``KL(p_T || p_k)``, which is cross-entropy with soft labels
+  up to a constant. ``reverse`` gives ``KL(p_k || p_T)``, which prefers the teacher's modes.
+* Several teachers: ``p_T`` is the mean of their probabilities (at temperature T), as a fairseq
+  ensemble decodes.
+* Detached: the teacher is frozen and gets no gradient, in either direction.
+* Every leaf of a tree imitates the teacher; summed over leaves. With a chain there is one.
+* No ramp-up. ``T^2`` keeps the size of the gradient when T changes (1 at the published T of
+  ``kd``).
+* Deviations: the class ``kd_loss_fn`` of the OKDDip repository multiplies by T instead of T^2; its
+  training does not use it, and neither do we. Its KL is an average over the batch, ours a sum over
+  rows that the criterion divides once.
+"""
+
+from dataclasses import dataclass
+from typing import Dict, Tuple
+
+from torch import Tensor
+
+from tsa_mt.branches import Predictions
+from tsa_mt.objectives.base import (
+    Context,
+    LossTerms,
+    Objective,
+    ObjectiveConfig,
+    option,
+    register_objective,
+    share_option,
+    strength_option,
+    temperature_option,
+)
+from tsa_mt.objectives.functional import imitation, kl_divergence
+
+
+def _reverse_option() -> bool:
+    return option(False, "KL(student || teacher) instead of KL(teacher || student)")
+
+
+@dataclass(frozen=True)
+class KDConfig(ObjectiveConfig):
+    """Options of `KD`."""
+
+    weight: float = share_option(0.5)
+    temperature: float = temperature_option(1.0)
+    reverse: bool = _reverse_option()
+
+
+@dataclass(frozen=True)
+class HintonKDConfig(ObjectiveConfig):
+    """Options of `HintonKD`."""
+
+    strength: float = strength_option(1.0)
+    temperature: float = temperature_option(3.0)
+    reverse: bool = _reverse_option()
+
+
+@register_objective("kd")
+class KD(Objective):
+    """Interpolation of the task loss and a frozen teacher; see the module's docstring."""
+
+    Config = KDConfig
+    default_tree = "chain"
+    needs_teacher = True
+
+    def weights(self) -> Tuple[float, float]:
+        """Weights of the task loss and of the divergence."""
+        return 1.0 - self.config.weight, self.config.weight
+
+    def terms(
+        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
+    ) -> LossTerms:
+        """See `Objective.terms`; terms are ``task`` and ``distillation``."""
+        temperature = self.config.temperature
+        task = self.task_losses(predictions, target, context).sum()
+        teacher = context.teacher_log_probs(temperature)
+        students = predictions.log_probs(temperature)
+        if self.config.reverse:
+            divergence = kl_divergence(students, teacher)
+        else:
+            divergence = imitation(teacher, students).sum()
+        hard, soft = self.weights()
+        return {"task": hard * task, "distillation": soft * temperature**2 * divergence}
+
+
+@register_objective("kd_hinton")
+class HintonKD(KD):
+    """Sum of the task loss and a frozen teacher; see the module's docstring."""
+
+    Config = HintonKDConfig
+
+    def weights(self) -> Tuple[float, float]:
+        """Weights of the task loss and of the divergence."""
+        return 1.0, self.config.strength
