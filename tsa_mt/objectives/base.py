@@ -14,6 +14,7 @@ it, and it has command-line options, tests and documentation.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
@@ -47,8 +48,8 @@ class Range(NamedTuple):
     words: str
 
 
-POSITIVE = Range(lambda value: value > 0, "greater than 0")
-NOT_NEGATIVE = Range(lambda value: value >= 0, "0 or more")
+POSITIVE = Range(lambda value: 0 < value < math.inf, "greater than 0 and finite")
+NOT_NEGATIVE = Range(lambda value: 0 <= value < math.inf, "0 or more and finite")
 SHARE = Range(lambda value: 0 <= value <= 1, "between 0 and 1")
 
 
@@ -186,6 +187,8 @@ class Objective(nn.Module):
         **options: Any,
     ):
         super().__init__()
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing is {label_smoothing}; it must be in [0, 1)")
         self.tree = tree
         self.feature_dim = feature_dim
         self.num_classes = num_classes
@@ -381,6 +384,10 @@ class Objective(nn.Module):
                 f"objective {self.name!r} got logits of {len(logits)} leaves, but tree "
                 f"'{self.tree}' has {self.leaves}{bridge}; pass one (rows, classes) tensor per leaf{twice}"
             )
+        if target.dim() != 1:
+            raise ValueError(
+                f"target has shape {tuple(target.shape)}; it must be (rows,) class indices"
+            )
         for leaf, tensor in enumerate(logits):
             self._check_shape(f"logits of leaf {leaf}", tensor, target)
 
@@ -459,7 +466,8 @@ def check_options(name: str, options: Dict[str, Any]) -> None:
         if option in own:
             continue
         owners = [other for other, cls in OBJECTIVES.items() if option in option_names(cls)]
-        hint = f"; only {', '.join(owners)} has it" if owners else ""
+        verb = "has" if len(owners) == 1 else "have"
+        hint = f"; only {', '.join(owners)} {verb} it" if owners else ""
         raise ValueError(
             f"objective {name!r} has no option {option!r}{hint}; "
             f"its options are: {', '.join(own) or 'none'}"
