@@ -21,10 +21,11 @@ from fairseq.logging import metrics
 from omegaconf import II, OmegaConf
 from torch import Tensor
 
-from tsa_mt.branches import Predictions
+from tsa_mt.branches import Predictions, TeacherOutputs
 from tsa_mt.head import HeadResult, branch_head
-from tsa_mt.objectives.base import Context
+from tsa_mt.objectives.base import Context, find_objective
 from tsa_mt.objectives.functional import agreement, cross_entropy, mean_pairwise_kl
+from tsa_mt.teacher import Teacher, TeacherPass, load_teachers
 
 RESOLVER = "tsa_mt.model"
 
@@ -59,6 +60,7 @@ class OnlineKDConfig(FairseqDataclass):
     sentence_avg: bool = II("optimization.sentence_avg")
     max_update: int = II("optimization.max_update")
     kd_objective: Optional[str] = "${" + RESOLVER + ":kd_objective}"
+    kd_teacher: Optional[str] = "${" + RESOLVER + ":kd_teacher}"
 
 
 @register_criterion("online_kd", dataclass=OnlineKDConfig)
@@ -74,6 +76,7 @@ class OnlineKDCriterion(FairseqCriterion):
         ignore_prefix_size: int = 0,
         kd_chunk_rows: Optional[int] = None,
         kd_objective: Optional[str] = None,
+        kd_teacher: Optional[str] = None,
     ):
         super().__init__(task)
         if kd_objective is None:
@@ -91,6 +94,8 @@ class OnlineKDCriterion(FairseqCriterion):
         self.label_smoothing = label_smoothing
         self.ignore_prefix_size = ignore_prefix_size
         self.kd_chunk_rows = kd_chunk_rows
+        taught = find_objective(kd_objective).needs_teacher
+        self.teachers: List[Teacher] = load_teachers(kd_teacher, task) if taught else []
 
     def forward(self, model, sample, reduce: bool = True) -> Tuple[Tensor, int, Dict[str, Any]]:
         """Computes the loss of a batch.
@@ -118,7 +123,9 @@ class OnlineKDCriterion(FairseqCriterion):
         Returns:
             The head's result and the number of rows (targets that are not padding).
         """
-        outputs = model(**sample["net_input"], branches=True)
+        passes = self._run_teachers(model, sample["net_input"])
+        bridged = {"teacher": passes[0]} if model.objective.needs_bridge else {}
+        outputs = model(**sample["net_input"], branches=True, **bridged)
         target = model.get_targets(sample, outputs)
         keep = target.ne(self.padding_idx)
         if self.ignore_prefix_size:
@@ -129,15 +136,26 @@ class OnlineKDCriterion(FairseqCriterion):
         result = branch_head(
             objective,
             outputs.rows(keep),
-            model.projections,
+            model.projections + ([self.teachers[0].projection] if bridged else []),
             target,
             context,
             chunk_rows=self.kd_chunk_rows,
-            observer=lambda *chunk: self._observe(objective.leaves, *chunk),
+            observer=lambda *chunk: self._observe(model, *chunk),
+            teachers=self._taught_rows(passes, keep),
         )
         if objective.ramps:
             result.statistics["ramp"] = target.shape[0] * objective.ramp(context)
         return result, target.shape[0]
+
+    def _run_teachers(self, model, net_input: Dict[str, Tensor]) -> List[TeacherPass]:
+        like = next(model.parameters()) if self.teachers else None
+        return [teacher.run(net_input, like) for teacher in self.teachers]
+
+    def _taught_rows(self, passes: List[TeacherPass], keep: Tensor) -> Optional[TeacherOutputs]:
+        if not passes:
+            return None
+        projections = [teacher.projection for teacher in self.teachers]
+        return TeacherOutputs([each.features for each in passes], projections).rows(keep)
 
     def _context(self, model) -> Context:
         """Validation has every term at its full weight, so that its totals compare over time."""
@@ -147,13 +165,15 @@ class OnlineKDCriterion(FairseqCriterion):
         return Context(progress, self.label_smoothing)
 
     def _observe(
-        self, leaves: int, predictions: Predictions, target: Tensor, first: bool
+        self, model, predictions: Predictions, target: Tensor, first: bool
     ) -> Dict[str, Tensor]:
         """Statistics of a chunk; how alike the leaves are is sampled from one chunk in training.
 
         Extra leaves of the objective and further dropout passes, which follow, are not observed.
+        A model may add ``statistics`` of its own, counts called ``correct_...`` among them.
         """
-        log_probs = predictions.log_probs().detach()[:leaves]
+        own = getattr(model, "statistics", None)
+        log_probs = predictions.log_probs().detach()[: model.objective.leaves]
         nll = cross_entropy(log_probs, target)
         smoothed = cross_entropy(log_probs[:1], target, self.label_smoothing)
         statistics = {
@@ -168,7 +188,7 @@ class OnlineKDCriterion(FairseqCriterion):
         statistics["agreement"] = agreement(alike.argmax(-1))
         statistics["kl_leaves"] = mean_pairwise_kl(alike)
         statistics["rows_compared"] = target.new_tensor(rows)
-        return statistics
+        return statistics if own is None else {**statistics, **own(predictions, target)}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: List[Dict[str, Any]]) -> None:
@@ -184,6 +204,8 @@ class OnlineKDCriterion(FairseqCriterion):
                 metrics.log_scalar(key, _bits(total(key), sample_size), sample_size, round=3)
             elif key.startswith("nll_"):
                 metrics.log_scalar(key, _bits(total(key), rows), rows, round=3)
+            elif key.startswith("correct_"):
+                _log_share(f"accuracy_{key.removeprefix('correct_')}", total(key))
             elif key == "ramp":
                 metrics.log_scalar(key, total(key) / max(rows, 1), rows, round=4)
         _log_similarity(total("agreement"), total("kl_leaves"), total("rows_compared"))
@@ -210,11 +232,18 @@ def _log_similarity(agreement_sum: Any, kl_sum: Any, rows: Any) -> None:
 
 def _log_accuracy(correct: Any, rows: Any) -> None:
     """Accuracy of the leader in percent."""
-    metrics.log_scalar_sum("_n_correct", utils.item(correct))
     metrics.log_scalar_sum("_n_rows", utils.item(rows))
+    _log_share("accuracy", correct)
+
+
+def _log_share(name: str, count: Any) -> None:
+    """Share of rows in percent, exact over batches of any size."""
+    metrics.log_scalar_sum(f"_n_{name}", utils.item(count))
     metrics.log_derived(
-        "accuracy",
-        lambda meters: round(100.0 * meters["_n_correct"].sum / max(1, meters["_n_rows"].sum), 3),
+        name,
+        lambda meters: round(
+            100.0 * meters[f"_n_{name}"].sum / max(1, meters["_n_rows"].sum), 3
+        ),
     )
 
 

@@ -1,0 +1,185 @@
+"""``--arch tree_resnet32`` and its like: an image classifier that grows into a tree.
+
+The plain network's children are the model's own children under their plain names, so that a state
+dict without its ``branches.*`` entries is the plain network's. ``forward(images)`` runs the leader
+alone; with ``branches=True`` every node of the tree runs once and the ``online_kd`` criterion gets
+what it needs.
+"""
+
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from tsa_mt.branches import BranchOutputs, Projection
+from tsa_mt.tree import Node, Tree
+from tsa_mt.vision.backbone import Backbone, Pieces, run_units, stacked_logits
+
+
+class TreeNetwork(nn.Module):
+    """The branches of a tree beside a plain network that is its leader.
+
+    Args:
+        backbone: What is grown into a tree.
+        tree: Tree of the backbone's units.
+        num_classes: Number of classes.
+        shared_classifier: Whether all leaves use the leader's classifier.
+        leader: The plain network's pieces, which stay registered elsewhere.
+
+    Raises:
+        ValueError: A branch's features are not as wide as the leader's.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tree: Tree,
+        num_classes: int,
+        shared_classifier: bool,
+        leader: Pieces,
+    ):
+        super().__init__()
+        self.stems = nn.ModuleDict()
+        self.nodes = nn.ModuleDict()
+        self.tops = nn.ModuleDict()
+        self.pools = nn.ModuleDict()
+        self.classifiers = nn.ModuleDict()
+        on_leader = {node.index for node in tree.leader}
+        for leaf, path in enumerate(tree.paths[1:], start=1):
+            donor = backbone.build(num_classes, backbone.stages_for(path[-1].start, path[-1].stop))
+            _check_width(backbone, tree, leaf, donor, leader)
+            for node in path:
+                if node.index not in on_leader and str(node.index) not in self.nodes:
+                    self._adopt(node, donor)
+            self.tops[str(leaf)] = donor.top
+            self.pools[str(leaf)] = donor.pool
+            if not shared_classifier:
+                self.classifiers[str(leaf)] = donor.classifier
+
+    def _adopt(self, node: Node, donor: Pieces) -> None:
+        """Takes a node's units, and the stem if it starts at the image, out of a new network."""
+        self.nodes[str(node.index)] = nn.ModuleList(donor.units[node.start : node.stop])
+        if node.start == 0 and node.layers > 0:
+            self.stems[str(node.index)] = donor.stem
+
+
+def _check_width(
+    backbone: Backbone, tree: Tree, leaf: int, donor: Pieces, leader: Pieces
+) -> None:
+    if donor.feature_dim != leader.feature_dim:
+        raise ValueError(
+            f"leaf {leaf} of tree '{tree}' has {donor.feature_dim} features and the leader has "
+            f"{leader.feature_dim}: every unit of {backbone.name} widens the map, so all its "
+            f"branches must be {tree.depth} units deep"
+        )
+
+
+class TreeRunner:
+    """Runs a leader and its branches; holds no parameters itself.
+
+    Args:
+        leader: The plain network's pieces.
+        branches: The other nodes.
+        tree: The tree both belong to.
+    """
+
+    def __init__(self, leader: Pieces, branches: TreeNetwork, tree: Tree):
+        self.leader = leader
+        self.branches = branches
+        self.tree = tree
+
+    def leader_logits(self, images: Tensor) -> Tensor:
+        """Logits ``(batch, classes)`` of the leader alone."""
+        last = run_units(self.leader.units, self.leader.stem(images))
+        features = self.leader.pool(self.leader.top(last))
+        return stacked_logits(self.leader.classifier, features)
+
+    def outputs(self, images: Tensor) -> BranchOutputs:
+        """Features, maps and the trunk of every leaf; each node runs once."""
+        states = self._states(images)
+        maps, features = [], []
+        for number, leaf in enumerate(self.tree.leaves):
+            top, pool = self._ends(number)
+            maps.append(top(states[leaf.index]))
+            features.append(pool(maps[-1]).float())
+        return BranchOutputs(features, trunk=states[0], maps=maps)
+
+    def projections(self) -> List[Projection]:
+        """The classifier of every leaf; shared ones are the same object's parameters."""
+        shared = _projection(self.leader.classifier)
+        own = self.branches.classifiers
+        return [
+            _projection(own[str(leaf)]) if str(leaf) in own else shared
+            for leaf in range(len(self.tree.leaves))
+        ]
+
+    def _ends(self, leaf: int) -> Tuple[nn.Module, nn.Module]:
+        if leaf == 0:
+            return self.leader.top, self.leader.pool
+        return self.branches.tops[str(leaf)], self.branches.pools[str(leaf)]
+
+    def _states(self, images: Tensor) -> Dict[int, Tensor]:
+        """The map at the end of every node, by node index."""
+        on_leader = {node.index for node in self.tree.leader}
+        states: Dict[int, Tensor] = {}
+        for node in self.tree.nodes:
+            if node.index in on_leader:
+                units: Sequence[nn.Module] = self.leader.units[node.start : node.stop]
+            else:
+                units = self.branches.nodes[str(node.index)]
+            state = self._start(node, on_leader, images, states)
+            states[node.index] = run_units(units, state)
+        return states
+
+    def _start(
+        self, node: Node, on_leader, images: Tensor, states: Dict[int, Tensor]
+    ) -> Tensor:
+        """What a node reads: its parent's map, or the image through the stem it owns."""
+        if str(node.index) in self.branches.stems:
+            return self.branches.stems[str(node.index)](images)
+        if node.parent is None:
+            return self.leader.stem(images)
+        return states[node.parent]
+
+
+def _projection(classifier: nn.Module) -> Projection:
+    return Projection(classifier.weight.flatten(1), classifier.bias)
+
+
+def branch_sources(
+    leader: Pieces, branches: TreeNetwork, tree: Tree
+) -> Dict[int, Optional[Tensor]]:
+    """For every tensor of the branches, by identity, the leader's tensor it could start from.
+
+    Units beyond the leader's depth repeat the leader's last unit; where shapes differ there is none.
+    """
+    pairs: List[Tuple[nn.Module, nn.Module]] = []
+    for index, units in branches.nodes.items():
+        start = tree.nodes[int(index)].start
+        for offset, unit in enumerate(units):
+            pairs.append((unit, leader.units[min(start + offset, tree.depth - 1)]))
+    for own, source in (
+        (branches.stems, leader.stem),
+        (branches.tops, leader.top),
+        (branches.pools, leader.pool),
+        (branches.classifiers, leader.classifier),
+    ):
+        pairs.extend((module, source) for module in own.values())
+    return {id(tensor): match for pair in pairs for tensor, match in _matches(*pair)}
+
+
+def _matches(module: nn.Module, source: nn.Module):
+    theirs = source.state_dict(keep_vars=True)
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        match = theirs.get(name)
+        fits = match is not None and match.shape == tensor.shape
+        yield tensor, match if fits else None
+
+
+def mean_logits(runner: TreeRunner, outputs: BranchOutputs) -> Tensor:
+    """Mean of the leaves' logits: the ensemble whose accuracy the papers print."""
+    logits = [
+        torch.nn.functional.linear(features, projection.weight, projection.bias)
+        for features, projection in zip(outputs.features, runner.projections())
+    ]
+    return torch.stack(logits).mean(0)

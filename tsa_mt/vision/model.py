@@ -1,0 +1,264 @@
+"""The fairseq model around a tree-shaped image classifier, and its architectures.
+
+Every backbone ``NAME`` is ``--arch tree_NAME``. They are registered whether or not the packages that
+some of them come from are installed; building such a one says what is missing.
+"""
+
+import dataclasses
+from argparse import Namespace
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List
+
+import torch
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from tsa_mt.branches import BranchOutputs, Predictions, Projection
+from tsa_mt.objectives import Objective, build_objective
+from tsa_mt.options import chosen_options, default_tree, objective_fields
+from tsa_mt.tree import Tree
+from tsa_mt.vision.accuracy import accuracy_statistics
+from tsa_mt.vision.backbone import BACKBONES, Backbone, find_backbone
+from tsa_mt.vision.classifier import TreeNetwork, TreeRunner, branch_sources, mean_logits
+from tsa_mt.vision.fusion import MAPS
+from tsa_mt.vision.trees import resolve_tree
+
+NAME = "tree_classifier"
+BRANCHES = "branches."
+
+ObjectiveFields = dataclasses.make_dataclass(
+    "ObjectiveFields", objective_fields(), bases=(FairseqDataclass,)
+)
+
+
+@dataclass
+class TreeClassifierConfig(ObjectiveFields):
+    """Options of ``--arch tree_classifier``: the backbone's, the tree's and the objective's."""
+
+    backbone: str = field(
+        default="resnet32", metadata={"help": "plain network; --arch tree_NAME sets it"}
+    )
+    tree: str = field(
+        default="",
+        metadata={
+            "help": "tree of the backbone's units: a notation such as '5(5(5,5),5(5,5))', or a "
+            "preset (chain, tsa, fork, ladder, peers); empty = the objective's own preset"
+        },
+    )
+    branch_projection: ChoiceEnum(["separate", "shared"]) = field(
+        default="separate",
+        metadata={"help": "whether the leaves have their own classifier or share the leader's"},
+    )
+    branch_init: ChoiceEnum(["fresh", "copy"]) = field(
+        default="fresh",
+        metadata={
+            "help": "how branches start when a plain network's checkpoint is loaded: newly drawn, "
+            "or copied from the leader"
+        },
+    )
+    decode_branch: int = field(
+        default=0,
+        metadata={
+            "help": "which leaf classifies: 0 the leader, k another leaf, -1 the mean of all logits"
+        },
+    )
+    bf16_autocast: bool = field(
+        default=False,
+        metadata={
+            "help": "run the network in bfloat16 where that is safe; parameters, BatchNorm "
+            "statistics and the loss stay in float32"
+        },
+    )
+    channels_last: bool = field(
+        default=False, metadata={"help": "store images and filters channel by channel last: faster"}
+    )
+
+
+@register_model(NAME, dataclass=TreeClassifierConfig)
+class TreeClassifier(BaseFairseqModel):
+    """A plain image network under its own names, and the branches of a tree under ``branches``.
+
+    Args:
+        backbone: The plain network.
+        tree: Tree of its units.
+        objective: What the leaves learn.
+        num_classes: Number of classes.
+        config: The other options of `TreeClassifierConfig`.
+
+    Raises:
+        ValueError: There is no leaf ``decode_branch``.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tree: Tree,
+        objective: Callable[["TreeClassifier"], Objective],
+        num_classes: int,
+        config: Namespace,
+    ):
+        super().__init__()
+        leaves = len(tree.leaves)
+        if not -1 <= config.decode_branch < leaves:
+            raise ValueError(
+                f"decode_branch is {config.decode_branch}, but tree '{tree}' has leaves 0 to "
+                f"{leaves - 1}, and -1 is their mean"
+            )
+        leader = backbone.build(num_classes, backbone.stages)
+        for name, child in leader.network.named_children():
+            self.add_module(name, child)
+        shared = config.branch_projection == "shared"
+        self.branches = TreeNetwork(backbone, tree, num_classes, shared, leader)
+        self.runner = TreeRunner(leader, self.branches, tree)
+        self.backbone, self.tree, self.config = backbone, tree, config
+        self.num_classes = num_classes
+        self.num_updates = 0
+        self.branches.objective = objective(self)
+
+    @classmethod
+    def build_model(cls, cfg: Any, task: Any) -> "TreeClassifier":
+        """Builds the model for the classes of a task.
+
+        Raises:
+            ValueError: An unknown backbone, a malformed or unfitting tree, objective options out
+                of place, or a missing package.
+        """
+        config = flat_namespace(cfg)
+        backbone = find_backbone(config.backbone)
+        tree = resolve_tree(config.tree or default_tree(config.kd_objective), backbone)
+        classes = task.num_classes
+        return cls.with_objective(backbone, tree, classes, config)
+
+    @classmethod
+    def with_objective(
+        cls, backbone: Backbone, tree: Tree, num_classes: int, config: Namespace
+    ) -> "TreeClassifier":
+        """Builds the model with the objective that ``config`` names."""
+        options = chosen_options(config)
+
+        def objective(model: "TreeClassifier") -> Objective:
+            return build_objective(
+                config.kd_objective,
+                tree,
+                feature_dim=model.runner.leader.feature_dim,
+                num_classes=num_classes,
+                trunk_dim=_trunk_width(model.runner, backbone),
+                fusion=MAPS,
+                **options,
+            )
+
+        model = cls(backbone, tree, objective, num_classes, config)
+        return model.to(memory_format=torch.channels_last) if config.channels_last else model
+
+    @property
+    def objective(self) -> Objective:
+        """What the leaves learn; its trainable parts live under ``branches``."""
+        return self.branches.objective
+
+    @property
+    def projections(self) -> List[Projection]:
+        """The projection of every feature matrix that ``forward(branches=True)`` returns."""
+        own = self.runner.projections() + self.objective.projections
+        return own * self.objective.passes
+
+    def forward(self, images: Tensor, branches: bool = False):
+        """Classifies images.
+
+        Args:
+            images: ``(batch, 3, height, width)``, normalised.
+            branches: Whether to run every node of the tree.
+
+        Returns:
+            Logits ``(batch, classes)`` of the leaf (or the mean) that ``decode_branch`` names; with
+            ``branches`` a `BranchOutputs` whose features are ``(batch, dim)``.
+        """
+        if self.config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(
+            images.device.type, dtype=torch.bfloat16, enabled=self.config.bf16_autocast
+        ):
+            if not branches:
+                return self._logits(images).float()
+            return self._branch_outputs(images)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        branch = self.config.decode_branch
+        if branch == 0:
+            return self.runner.leader_logits(images)
+        outputs = self.runner.outputs(images)
+        if branch < 0:
+            return mean_logits(self.runner, outputs)
+        projection = self.runner.projections()[branch]
+        return torch.nn.functional.linear(
+            outputs.features[branch], projection.weight, projection.bias
+        )
+
+    def _branch_outputs(self, images: Tensor) -> BranchOutputs:
+        passes = self.objective.passes if self.training else 1  # without dropout all are alike
+        outputs = self.runner.outputs(images.repeat(passes, 1, 1, 1) if passes > 1 else images)
+        return self.objective.fuse_passes(outputs.split(passes) * (self.objective.passes // passes))
+
+    def statistics(self, predictions: Predictions, target: Tensor) -> Dict[str, Tensor]:
+        """Correct predictions of every leaf and of their ensemble, for the criterion to log."""
+        return accuracy_statistics(predictions.logits[: len(self.tree.leaves)], target)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Remembers the number of updates, which ramp-ups are measured in."""
+        super().set_num_updates(num_updates)
+        self.num_updates = num_updates
+
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
+        """Lets a plain network's state dict load: its missing branches are filled in."""
+        super().upgrade_state_dict_named(state_dict, name)
+        if any(key.startswith(BRANCHES) for key in state_dict):
+            return
+        own = self.state_dict(keep_vars=True)
+        names = {id(tensor): key for key, tensor in own.items()}
+        sources = branch_sources(self.runner.leader, self.branches, self.tree)
+        for key, tensor in own.items():
+            if key.startswith(BRANCHES):
+                source = sources.get(id(tensor)) if self.config.branch_init == "copy" else None
+                start = tensor if source is None else state_dict[names[id(source)]]
+                state_dict[key] = start.detach().clone()
+
+    def prepare_for_inference_(self, cfg: Any) -> None:
+        """Nothing to prepare: classifying runs the leader alone."""
+
+
+def _trunk_width(runner: TreeRunner, backbone: Backbone) -> int:
+    """Channels of the map at the end of the root; a gate may read it."""
+    leader = runner.leader
+    training = leader.network.training
+    leader.network.eval()
+    with torch.no_grad():
+        images = leader.stem(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
+        for unit in leader.units[: runner.tree.nodes[0].stop]:
+            images = unit(images)
+    leader.network.train(training)
+    return images.shape[1]
+
+
+def flat_namespace(cfg: Any) -> Namespace:
+    """A model config of any kind as a plain namespace with every field present."""
+    if isinstance(cfg, DictConfig):
+        values = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    else:
+        values = dict(vars(cfg))
+    defaults = TreeClassifierConfig()
+    for option in dataclasses.fields(TreeClassifierConfig):
+        default = getattr(defaults, option.name)
+        values.setdefault(option.name, getattr(default, "value", default))
+    return Namespace(**{name: getattr(value, "value", value) for name, value in values.items()})
+
+
+def _architecture(backbone: str) -> Callable[[Namespace], None]:
+    def architecture(args: Namespace) -> None:
+        args.backbone = backbone
+
+    return architecture
+
+
+for _backbone in BACKBONES:
+    register_model_architecture(NAME, f"tree_{_backbone}")(_architecture(_backbone))
