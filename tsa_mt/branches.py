@@ -131,7 +131,8 @@ class Predictions:
 
     def split(self, passes: int) -> List["Predictions"]:
         """The predictions of every dropout pass; log-probabilities are still computed once."""
-        return [_Pass(self, logits, n, passes) for n, logits in enumerate(self.logits.chunk(passes))]
+        parts = self.logits.chunk(passes)
+        return [_Pass(self, logits, number, passes) for number, logits in enumerate(parts)]
 
     def log_probs(self, temperature: float = 1.0) -> Tensor:
         """``log softmax(logits / temperature)``, ``(leaves, rows, classes)``.

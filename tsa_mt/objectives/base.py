@@ -2,9 +2,9 @@
 
 An objective says what the leaves of a tree learn. It is an ``nn.Module`` with two halves:
 
-* `Objective.fuse` owns whatever is trainable (attention, gates, fusion blocks, projections of leaves
-  made of features). The model holds the objective under ``branches`` and runs this half inside its
-  forward.
+* `Objective.fuse` owns whatever is trainable (attention, gates, fusion blocks, projections of
+  leaves made of features). The model holds the objective under ``branches`` and runs this half
+  inside its forward.
 * `Objective.terms` has no parameters. It turns logits and targets into named sums over rows; the
   values are weighted already, so that their plain sum is the loss. It must be additive over rows:
   the head evaluates it on chunks.
@@ -84,6 +84,9 @@ def detach_option(default: bool) -> Any:
     return option(default, "stop the gradient into the distribution that is imitated")
 
 
+RDROP = "weight of R-Drop: every batch passes twice under dropout, and the passes agree; 0 = off"
+
+
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """Options of an objective; every field has a default (the published value) and a help text.
@@ -92,11 +95,7 @@ class ObjectiveConfig:
         ValueError: A value is out of its option's range.
     """
 
-    rdrop_weight: float = option(
-        0.0,
-        "weight of R-Drop: every batch passes twice under dropout and both passes agree; 0 = off",
-        NOT_NEGATIVE,
-    )
+    rdrop_weight: float = option(0.0, RDROP, NOT_NEGATIVE)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -106,15 +105,21 @@ class ObjectiveConfig:
                 require(allowed.test(value), field.name, value, allowed.words)
 
 
+def rampup_option(epochs: int, of: int) -> Any:
+    """A ramp-up published in epochs, as the fraction of the training that it was."""
+    return option(epochs / of, RAMPUP, SHARE)
+
+
+RAMPUP = "length of the ramp-up as a fraction of --max-update; 0 = full weight at once"
+
+
 @dataclass(frozen=True)
 class RampedConfig(ObjectiveConfig):
     """Options of an objective whose distillation terms grow during the first part of training."""
 
-    rampup: float = option(
-        0.0, "length of the ramp-up as a fraction of --max-update; 0 = full weight at once", SHARE
-    )
+    rampup: float = option(0.0, RAMPUP, SHARE)
     rampup_updates: int = option(
-        0, "length of the ramp-up in updates, instead of the fraction; 0 = the fraction", NOT_NEGATIVE
+        0, "length of the ramp-up in updates instead; 0 = that fraction of --max-update", NOT_NEGATIVE
     )
 
 
@@ -371,6 +376,11 @@ class Objective(nn.Module):
                 for feature, projection in zip(block[self.leaves :], extra)
             ]
         return every
+
+    def task_alone(self, task: Tensor) -> LossTerms:
+        """What a single leaf learns: the plain task loss, every other term zero."""
+        zeros = {name: task.new_zeros(()) for name in self.gradients}
+        return {**zeros, "task": task}
 
     def task_losses(self, predictions: Predictions, target: Tensor, context: Context) -> Tensor:
         """Label-smoothed cross-entropy per leaf, ``(leaves,)``, summed over rows."""

@@ -1,12 +1,12 @@
 """Pure functions that objectives are made of: losses, divergences, ramp-ups.
 
-All take log-probabilities ``(leaves, rows, classes)`` and return sums over rows. The two that run
-over every class of every leaf in every method have hand-written first derivatives: they touch the
-``rows x classes`` block about half as often as autograd would.
+All take log-probabilities ``(leaves, rows, classes)`` and return sums over rows, unless they say
+otherwise. Those that run over every class of every leaf have hand-written first derivatives: they
+touch the ``rows x classes`` block about half as often as autograd would.
 """
 
 import math
-from typing import Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -134,6 +134,153 @@ def mean_probability(log_probs: Tensor) -> Tensor:
     if log_probs.shape[0] == 1:
         return log_probs[0]
     return log_probs.logsumexp(0) - math.log(log_probs.shape[0])
+
+
+class _PairedKL(torch.autograd.Function):
+    """KL of chosen pairs of distributions; see `paired_kl`."""
+
+    @staticmethod
+    def forward(ctx, pairs: Tuple[Tuple[int, int], ...], *blocks: Tensor) -> Tensor:
+        logs = [log for block in blocks for log in block]  # rows x classes each
+        probs = {target: logs[target].exp() for target, _ in pairs}
+        ctx.pairs, ctx.sizes = pairs, [len(block) for block in blocks]
+        ctx.save_for_backward(*blocks, *probs.values())
+        gap = torch.empty_like(logs[0])
+        values = [
+            torch.dot(probs[u].flatten(), torch.sub(logs[u], logs[v], out=gap).flatten())
+            for u, v in pairs
+        ]
+        return torch.stack(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        blocks = ctx.saved_tensors[: len(ctx.sizes)]
+        logs = [log for block in blocks for log in block]
+        targets = list(dict.fromkeys(target for target, _ in ctx.pairs))
+        probs = dict(zip(targets, ctx.saved_tensors[len(ctx.sizes) :]))
+        outs, slots = _gradient_slots(blocks, ctx.needs_input_grad[1:])
+        scales = grad.tolist()
+        for target in targets:
+            edges = [(v, g) for (u, v), g in zip(ctx.pairs, scales) if u == target]
+            _add_kl_gradient(target, edges, probs[target], logs, slots)
+        return (None, *outs)
+
+
+def _gradient_slots(
+    blocks: Sequence[Tensor], wanted: Sequence[bool]
+) -> Tuple[List[Optional[Tensor]], List[Optional[Tensor]]]:
+    """Zeros for the gradient of every block, and for every distribution its place in them."""
+    outs = [torch.zeros_like(block) if need else None for block, need in zip(blocks, wanted)]
+    slots = [
+        None if out is None else out[number]
+        for out, block in zip(outs, blocks)
+        for number in range(len(block))
+    ]
+    return outs, slots
+
+
+def _add_kl_gradient(
+    target: int,
+    edges: Sequence[Tuple[int, float]],
+    probs: Tensor,
+    logs: Sequence[Tensor],
+    slots: Sequence[Optional[Tensor]],
+) -> None:
+    """Adds the gradient of ``sum_v g_v KL(target || v)``; ``edges`` are pairs ``(v, g_v)``."""
+    for student, scale in edges:
+        if slots[student] is not None:
+            slots[student].add_(probs, alpha=-scale)
+    if slots[target] is not None:
+        total = sum(scale for _, scale in edges)
+        gap = torch.add(logs[target] * total, total)
+        for student, scale in edges:
+            gap.add_(logs[student], alpha=-scale)
+        slots[target].addcmul_(probs, gap)
+
+
+def paired_kl(pairs: Sequence[Tuple[int, int]], *blocks: Tensor) -> Tensor:
+    """``KL(p_target || p_student)`` of chosen pairs of distributions, each summed over rows.
+
+    Args:
+        pairs: ``(target, student)`` numbers; distributions are counted through all blocks.
+        *blocks: ``(distributions, rows, classes)`` log-probabilities. Hand over a detached block
+            for targets that shall get no gradient.
+
+    Returns:
+        ``(pairs,)`` sums in nats.
+    """
+    return _PairedKL.apply(tuple(pairs), *blocks)
+
+
+class _Mixture(torch.autograd.Function):
+    """Row-wise linear combinations of the leaves; see `mixture`."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(values, weights)
+        return _combine(values, weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], Optional[Tensor]]:
+        values, weights = ctx.saved_tensors
+        out, out_weights = None, None
+        if ctx.needs_input_grad[0]:
+            out = _combine(grad, weights.transpose(1, 2)).to(values.dtype)
+        if ctx.needs_input_grad[1]:
+            # rows x mixtures x classes @ rows x classes x leaves
+            products = torch.bmm(grad.transpose(0, 1), values.to(grad.dtype).permute(1, 2, 0))
+            out_weights = products.to(weights.dtype)
+        return out, out_weights
+
+
+def _combine(values: Tensor, weights: Tensor) -> Tensor:
+    """``out[m, r] = sum_l weights[r, m, l] values[l, r]``, in the wider type of both."""
+    dtype = torch.promote_types(values.dtype, weights.dtype)
+    columns = weights.to(dtype).unsqueeze(-1)  # rows x mixtures x leaves x 1
+    out = values.new_zeros((weights.shape[1], *values.shape[1:]), dtype=dtype)
+    for mixed in range(weights.shape[1]):
+        for leaf in range(weights.shape[2]):
+            out[mixed].addcmul_(columns[:, mixed, leaf], values[leaf])
+    return out
+
+
+def mixture(values: Tensor, weights: Tensor) -> Tensor:
+    """Linear combinations of the leaves' logits (or probabilities) with weights of every row.
+
+    Args:
+        values: ``(leaves, rows, classes)``.
+        weights: ``(rows, mixtures, leaves)`` in float32 or float64.
+
+    Returns:
+        ``(mixtures, rows, classes)`` in the wider of both types.
+    """
+    return _Mixture.apply(values, weights)
+
+
+def log_mixture(log_probs: Tensor, weights: Tensor) -> Tensor:
+    """Log of mixtures of the leaves' distributions with weights of every row.
+
+    Args:
+        log_probs: ``(leaves, rows, classes)``.
+        weights: ``(rows, mixtures, leaves)``; non-negative, summing to 1 over leaves.
+
+    Returns:
+        ``(mixtures, rows, classes)``; a probability that underflows counts as the smallest number.
+    """
+    mixed = mixture(log_probs.exp(), weights)
+    return mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
+
+
+def mean_of_others(logits: Tensor) -> Tensor:
+    """For every leaf the mean of the other leaves' logits, in float32 or wider.
+
+    Args:
+        logits: ``(leaves, rows, classes)`` of at least two leaves.
+    """
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return (wide.sum(0) - wide) / (logits.shape[0] - 1)
 
 
 def gaussian_rampup(progress: float) -> float:

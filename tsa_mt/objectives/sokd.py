@@ -15,18 +15,18 @@ teacher itself::
 * Detached: every target (the bridge for the student, the student and the teacher for the bridge),
   and the teacher's features that the bridge reads: nothing but the bridge and the student moves.
 * Both branches' losses are summed; sums over rows. No ramp-up.
-* The bridge ends in the teacher's own projection, frozen. ``bridge_init`` starts its layers from the
-  teacher's (then it equals the teacher before the first update) or newly drawn.
+* The bridge ends in the teacher's own projection, frozen. ``bridge_init`` starts its layers from
+  the teacher's (then it equals the teacher before the first update) or newly drawn.
 * The student ships. The bridge on top of the teacher's lower layers is an improved teacher:
   ``tsa-mt export CKPT OUT --to fairseq --branch bridge``.
 * Logits of the standalone call: the student's, then the bridge's.
-* Deviations: the code leaves the "frozen" teacher in training mode, so that its BatchNorm drifts and
-  its targets are noisy; here it is in eval mode. The code overwrites the copied bridge by random
-  values, and the paper's rule is not known; the copy is the default here, ``bridge_init random`` is
-  the code's. Its bridge is the last third of a ResNet and trains its own classifier; here it is the
-  upper half of the decoder with the classifier frozen (over a vocabulary the classifier would be
-  larger than the bridge), ``bridge_layers`` changes the size. Feature losses, which the paper adds
-  and the code lacks, are left out.
+* Deviations: the code leaves the "frozen" teacher in training mode, so that its BatchNorm drifts
+  and its targets are noisy; here it is in eval mode. The code overwrites the copied bridge by
+  random values, and the paper's rule is not known; the copy is the default here, ``bridge_init
+  random`` is the code's. Its bridge is the last third of a ResNet and trains its own classifier;
+  here it is the upper half of the decoder with the classifier frozen (over a vocabulary the
+  classifier would be larger than the bridge), ``bridge_layers`` changes the size. Feature losses,
+  which the paper adds and the code lacks, are left out.
 """
 
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ class SOKD(Objective):
     """A student and a bridge out of a frozen teacher; see the module's docstring.
 
     Raises:
-        ValueError: The tree is not a chain: the student is one network.
+        ValueError: The tree is not a chain: the student is one network; or R-Drop is asked for.
     """
 
     Config = SOKDConfig
@@ -97,6 +97,11 @@ class SOKD(Objective):
             raise ValueError(
                 f"objective 'sokd' has one student and a bridge, but tree '{tree}' has "
                 f"{len(tree.leaves)} leaves; use --tree chain"
+            )
+        if self.config.rdrop_weight:
+            raise ValueError(
+                f"objective 'sokd' has no 'rdrop_weight', got {self.config.rdrop_weight}: the bridge "
+                f"reads one pass of the teacher"
             )
 
     def terms(

@@ -1,0 +1,129 @@
+"""OKDDip: online knowledge distillation with diverse peers (Chen et al., AAAI 2020).
+
+Paper: https://arxiv.org/abs/1912.00350. Code: https://github.com/DefangChen/OKDDip-AAAI2020
+(``train_GL.py``, ``models/model_cifar/resnet_GL.py`` and ``utils.py`` at c6a05de).
+
+Two levels. Every peer a = 1 .. K-1 imitates its own mixture of all peers' logits (itself included),
+weighted by attention on their features h; the leader 0 imitates the plain mean of the peers::
+
+    L = sum_{k=0}^{K-1} CE(z_k, y)
+        + s w(e) T^2 [ sum_{a=1}^{K-1} KL(q(t_a) || q(z_a))  +  KL(q(m) || q(z_0)) ],
+
+    q(z) = softmax(z / T),    t_a = sum_b A_ab z_b,    m = 1/(K-1) sum_b z_b,    b = 1 .. K-1,
+    A_ab = softmax_b( (W_L h_a) . (W_E h_b) )
+
+* Strength ``s`` = 1, temperature ``T`` = 3; ramp-up ``w(e) = exp(-5 (1 - e)^2)`` over the first 80
+  of 300 epochs.
+* Direction: ``KL(target || student)`` in both levels.
+* Detached: nothing. The attention learns through the target only, and the leader's target passes
+  its gradient on to the peers. ``detach`` makes the mixed logits constant and keeps the attention
+  trainable.
+* Summed over leaves.
+* ``W_L`` and ``W_E`` are shared by all peers, have no bias and reduce the width by 8; there is no
+  division by a square root, and the leader takes no part in the attention.
+* The code's group leader is its last branch, ours is leaf 0. With two leaves the only peer imitates
+  itself and the first level is zero.
+
+Deviations. The code mixes logits, the paper softened predictions: ``mix_predictions`` does that.
+The code adds 1e-7 to the target's probabilities, we do not: over a large vocabulary it would weigh
+.03 per row. Rows of text attend with their own feature where images attend with a pooled one.
+Whole networks as peers (the paper's network-based variant): tree ``peers``, ``--peer-encoders``.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Dict, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from tsa_mt.branches import BranchOutputs, Predictions, log_softmax
+from tsa_mt.objectives.base import (
+    Context,
+    LossTerms,
+    Objective,
+    RampedConfig,
+    detach_option,
+    option,
+    rampup_option,
+    register_objective,
+    strength_option,
+    temperature_option,
+)
+from tsa_mt.objectives.functional import log_mixture, mixture, paired_kl
+from tsa_mt.objectives.fusion import softmax
+
+REDUCTION = 8
+"""How much narrower the attention is than the features."""
+
+
+@dataclass(frozen=True)
+class OKDDipConfig(RampedConfig):
+    """Options of `OKDDip`."""
+
+    strength: float = strength_option(1.0)
+    temperature: float = temperature_option(3.0)
+    rampup: float = rampup_option(80, 300)
+    mix_predictions: bool = option(
+        False, "mix the peers' softened probabilities, as the paper has it, instead of logits"
+    )
+    detach: bool = detach_option(False)
+
+
+@register_objective("okddip")
+class OKDDip(Objective):
+    """Peers with attention-based targets and a leader; see the module's docstring."""
+
+    Config = OKDDipConfig
+    default_tree = "fork"
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        if self.leaves > 1:
+            width = max(1, self.feature_dim // REDUCTION)
+            self.query = nn.Linear(self.feature_dim, width, bias=False)
+            self.key = nn.Linear(self.feature_dim, width, bias=False)
+
+    @property
+    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+        """See `Objective.gradients`."""
+        detach = self.config.detach
+        return {
+            "task": ("leader", "peers"),
+            "peers": ("peers", "gates"),
+            "leader": ("leader",) if detach else ("leader", "peers"),
+        }
+
+    def fuse(self, outputs: BranchOutputs) -> BranchOutputs:
+        """Adds the gate ``attention``: ``(..., peers, peers)``, rows sum to 1."""
+        if self.leaves == 1:
+            return outputs
+        features = torch.stack(outputs.features[1:], dim=-2)  # ... x peers x dim
+        scores = self.query(features) @ self.key(features).transpose(-1, -2)
+        return replace(outputs, gates={"attention": softmax(scores)})
+
+    def terms(
+        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
+    ) -> LossTerms:
+        """See `Objective.terms`; terms are ``task``, ``peers`` and ``leader``."""
+        task = self.task_losses(predictions, target, context).sum()
+        if self.leaves == 1:
+            return self.task_alone(task)
+        targets = self._log_targets(predictions, gates["attention"])
+        students = predictions.log_probs(self.config.temperature)
+        pairs = [(leaf, self.leaves + leaf) for leaf in range(self.leaves)]
+        scale = self.config.strength * self.ramp(context) * self.config.temperature**2
+        divergences = scale * paired_kl(pairs, targets, students)
+        return {"task": task, "peers": divergences[1:].sum(), "leader": divergences[0]}
+
+    def _log_targets(self, predictions: Predictions, attention: Tensor) -> Tensor:
+        """Log-probabilities of what every leaf imitates, ``(leaves, rows, classes)``."""
+        temperature = self.config.temperature
+        peers = attention.shape[-1]
+        mean = attention.new_full((len(attention), 1, peers), 1.0 / peers)
+        weights = torch.cat([mean, attention], dim=1)  # rows x leaves x peers
+        if self.config.mix_predictions:
+            log_probs = predictions.log_probs(temperature)[1:]
+            return log_mixture(log_probs.detach() if self.config.detach else log_probs, weights)
+        logits = predictions.logits[1:]
+        mixed = mixture(logits.detach() if self.config.detach else logits, weights)
+        return log_softmax(mixed, temperature)
