@@ -205,3 +205,12 @@ def test_batches_hold_every_sentence_once_and_in_order(sentences, limits):
         **limits,
     )
     assert np.concatenate(batches).tolist() == list(range(sentences))
+
+
+# --- documentation ------------------------------------------------------------------------------
+
+
+def test_the_documentation_lists_every_fix_once():
+    text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.MULTILINE)
+    assert rows == [fix.name for fix in compat.FIXES]

@@ -11,10 +11,8 @@ from tsa_mt import compat, doctor
 @pytest.fixture
 def versions(monkeypatch):
     """The installed distributions, to be changed by a test."""
-    found = {
-        name: "1.0"
-        for name in (*doctor.REQUIRED, *doctor.OPTIONAL, "fairseq-fixed", "omegaconf")
-    }  # fmt: skip
+    names = (*doctor.REQUIRED, *doctor.OPTIONAL, "fairseq-fixed", "omegaconf")
+    found = dict.fromkeys(names, "1.0")
     monkeypatch.setattr(doctor, "installed_version", lambda name: found.get(name, ""))
     return found
 

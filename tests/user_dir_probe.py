@@ -1,9 +1,9 @@
 """Gives fairseq one --user-dir after another, each in a forked child, and prints what it imports.
 
 Called by test_user_dir.py as a program of its own, with a JSON list of cases, each an object with
-``cwd``, ``user_dir``, ``imported`` (whether tsa_mt is imported before) and ``site`` (a site-packages
-folder to use, or null). Prints the list of outcomes: the folder of the tsa_mt that fairseq has
-then, or the error.
+``cwd``, ``user_dir``, ``imported`` (whether tsa_mt is imported before) and ``site`` (a folder of
+site-packages to use, or null). Prints the list of outcomes: the folder of the tsa_mt that fairseq
+has then, or the error.
 """
 
 import json

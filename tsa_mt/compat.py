@@ -3,11 +3,12 @@
 fairseq is a finished project; the stack under it is not. Each :class:`Fix` in :data:`FIXES` mends
 one defect by replacing attributes of fairseq's modules. A fix applies only where its defect is
 there, applying it twice changes nothing, and none of them edits a file. ``import tsa_mt`` applies
-them all before anything else of ours, hence also inside ``--user-dir tsa_mt``, which fairseq imports
-before it parses its options. ``tsa-mt doctor`` prints the table; docs/compatibility.md explains it.
+them all before anything else of ours, hence also inside ``--user-dir tsa_mt``, which fairseq
+imports before it parses its options. ``tsa-mt doctor`` prints the table; docs/compatibility.md
+explains it.
 
-Loading checkpoints stays safe: the few classes that a fairseq checkpoint holds are allow-listed for
-``torch.load(weights_only=True)``, the safety itself is never switched off.
+Loading checkpoints stays safe: the few classes that a fairseq checkpoint holds are allow-listed
+for ``torch.load(weights_only=True)``, the safety itself is never switched off.
 """
 
 import argparse

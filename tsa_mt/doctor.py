@@ -84,8 +84,8 @@ def check_torch() -> Finding:
 def check_omegaconf() -> Finding:
     """OmegaConf's version; 2.4 refuses fairseq's configuration."""
     version = installed_version("omegaconf")
-    wrong = not version or _at_least(version, 2, 4)
-    return Finding("omegaconf", version or "missing", "pip install omegaconf==2.3.0" if wrong else "")
+    usable = version and not _at_least(version, 2, 4)
+    return Finding("omegaconf", version or "missing", "" if usable else "pip install omegaconf==2.3.0")
 
 
 def _import_error() -> str:
