@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tsa_mt.branches import BranchOutputs, Projection
 from tsa_mt.objectives.base import Objective
+from tsa_mt.teacher import TeacherPass
 from tsa_mt.tree import Node, Tree
 
 NO_ALIGNMENT = -1
@@ -145,6 +146,19 @@ class TreeDecoder(TransformerDecoderBase):
         leaves = self._leaf_features(features, extra, prev_output_tokens, encoder_out)
         trunk = extra["inner_states"][self.tree.nodes[0].stop]
         return BranchOutputs(leaves, trunk=trunk.transpose(0, 1))  # -> batch x length x dim
+
+    def bridge_features(self, prev_output_tokens: Tensor, teacher: TeacherPass) -> Tensor:
+        """Runs the bridge over the teacher's lower features.
+
+        Args:
+            prev_output_tokens: ``(batch, length)`` shifted target.
+            teacher: What the teacher computed for this batch.
+
+        Returns:
+            ``(batch, length, dim)`` of the teacher's width.
+        """
+        run = self._layer_runner(prev_output_tokens, teacher.encoded, None, False)
+        return self.branches.bridge(teacher.hidden, run)
 
     def drop_branches(self) -> None:
         """Frees everything but the leader; only decoding with the leader is possible afterwards."""

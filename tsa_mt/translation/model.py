@@ -16,6 +16,8 @@ from torch import Tensor
 from tsa_mt.branches import BranchOutputs, Projection
 from tsa_mt.objectives import Objective, build_objective
 from tsa_mt.options import chosen_options, default_tree
+from tsa_mt.teacher import TeacherPass
+from tsa_mt.translation.bridge import drop_idle_bridge, find_bridge
 from tsa_mt.translation.config import TreeTransformerConfig, flat_namespace
 from tsa_mt.translation.decoder import TreeDecoder
 from tsa_mt.translation.warm_start import add_missing_branches
@@ -43,7 +45,8 @@ class TreeTransformer(TransformerModelBase):
 
         Raises:
             ValueError: Options that a tree decoder cannot honour (all of them are listed), a
-                malformed or unfitting tree, or objective options out of place.
+                malformed or unfitting tree, objective options out of place, or a teacher that a
+                bridge cannot grow out of.
         """
         args = flat_namespace(cfg)
         tree = resolve_tree(args)
@@ -51,6 +54,10 @@ class TreeTransformer(TransformerModelBase):
         config = TransformerConfig.from_namespace(args)
         model = super().build_model(config, task)
         model.branch_init = args.branch_init
+        if model.objective.needs_bridge:
+            model.decoder.branches.bridge = find_bridge(
+                args.kd_teacher, task, model.objective.config
+            )
         return model
 
     @classmethod
@@ -100,8 +107,12 @@ class TreeTransformer(TransformerModelBase):
         alignment_layer: Optional[int] = None,
         alignment_heads: Optional[int] = None,
         branches: bool = False,
+        teacher: Optional[TeacherPass] = None,
     ):
         """As fairseq's Transformer; with ``branches`` the features of every leaf.
+
+        An objective with a bridge reads what the ``teacher`` computed for the same batch; the
+        bridge's features, of the teacher's width, come last.
 
         Returns:
             The stock ``(logits, extra)`` of the leader, or with ``branches`` a `BranchOutputs`
@@ -120,6 +131,8 @@ class TreeTransformer(TransformerModelBase):
         passes = self.objective.passes if self.training else 1  # without dropout all are alike
         encoded = self.encoder(src_tokens.repeat(passes, 1), src_lengths=src_lengths.repeat(passes))
         outputs = self.decoder.branch_outputs(prev_output_tokens.repeat(passes, 1), encoded)
+        if self.objective.needs_bridge:
+            outputs.features.append(self.decoder.bridge_features(prev_output_tokens, teacher))
         return self.objective.fuse_passes(outputs.split(passes) * (self.objective.passes // passes))
 
     def set_num_updates(self, num_updates: int) -> None:
@@ -130,6 +143,7 @@ class TreeTransformer(TransformerModelBase):
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """Lets checkpoints of plain Transformers (and of fairseq 0.12.2) load."""
         super().upgrade_state_dict_named(state_dict, name)
+        drop_idle_bridge(state_dict, self)
         add_missing_branches(state_dict, self)
 
     def prepare_for_inference_(self, cfg) -> None:

@@ -1,0 +1,185 @@
+"""Frozen teachers: loaded once, run in eval mode without gradients, never in a checkpoint.
+
+A `Teacher` is no ``nn.Module`` on purpose: what holds one (the criterion) does not register the
+model, so that it is neither saved, nor trained, nor wrapped for several devices. It is also built
+past the task: ``task.build_model`` would hand the task's ``--eval-bleu`` generator to the teacher.
+"""
+
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Dict, List, Tuple
+
+import torch
+from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+from fairseq.models import build_model
+from torch import Tensor, nn
+
+from tsa_mt.branches import Projection
+
+SETTLED = {
+    "kd_teacher": None,
+    "decode_branch": 0,
+    "encoder_embed_path": None,
+    "decoder_embed_path": None,
+}
+"""Options of a teacher's own training that must not act again: it may have had a teacher itself,
+and its pre-trained embeddings come with its weights."""
+
+_LOADED: Dict[tuple, "Teacher"] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherPass:
+    """What one teacher computed for one batch, without gradients.
+
+    Attributes:
+        features: ``(batch, length, dim)`` final features, the input of its projection.
+        hidden: ``(length, batch, dim)`` before the first and after every decoder layer.
+        encoded: The encoder's output, as fairseq's decoders take it.
+    """
+
+    features: Tensor
+    hidden: List[Tensor]
+    encoded: Dict[str, List[Tensor]]
+
+
+class Teacher:
+    """A frozen model.
+
+    Args:
+        model: An encoder-decoder of fairseq; of a tree only the leader is kept.
+        path: Where it came from, for messages.
+
+    Raises:
+        ValueError: The decoder has no plain output projection.
+    """
+
+    def __init__(self, model: nn.Module, path: str):
+        decoder = getattr(model, "decoder", None)
+        projection = getattr(decoder, "output_projection", None)
+        if not isinstance(projection, nn.Linear):
+            raise ValueError(
+                f"teacher {path} is a {type(model).__name__}, which cannot teach: its decoder has "
+                f"no plain output_projection; use a Transformer without --adaptive-softmax-cutoff"
+            )
+        if hasattr(decoder, "drop_branches"):
+            decoder.drop_branches()
+        self.path = path
+        self.model = model.eval().requires_grad_(False)
+
+    @property
+    def projection(self) -> Projection:
+        """The map from its features to logits."""
+        layer = self.model.decoder.output_projection
+        return Projection(layer.weight, layer.bias)
+
+    def run(self, net_input: Mapping[str, Tensor], like: Tensor) -> TeacherPass:
+        """Runs the teacher over a batch.
+
+        Args:
+            net_input: ``src_tokens``, ``src_lengths`` and ``prev_output_tokens``.
+            like: A parameter of the student; the teacher moves to its device and type.
+        """
+        self._follow(like)
+        with torch.no_grad():
+            encoded = self.model.encoder(
+                net_input["src_tokens"], src_lengths=net_input["src_lengths"]
+            )
+            features, extra = self.model.decoder(
+                net_input["prev_output_tokens"], encoder_out=encoded, features_only=True
+            )
+        return TeacherPass(features, extra["inner_states"], encoded)
+
+    def _follow(self, like: Tensor) -> None:
+        """Moves and casts the model where the student went; the trainer does not know of it."""
+        mine = self.projection.weight
+        if mine.device != like.device or mine.dtype != like.dtype:
+            self.model.to(device=like.device, dtype=like.dtype)
+
+
+def teacher_paths(text: str) -> List[str]:
+    """The paths of ``--kd-teacher PATH[:PATH...]``."""
+    return [path for path in (text or "").split(os.pathsep) if path]
+
+
+def load_teachers(text: str, task) -> List[Teacher]:
+    """Loads the checkpoints that ``--kd-teacher`` names; each file once per process.
+
+    Args:
+        text: One path, or several separated by ``:``.
+        task: The student's task, for its dictionaries.
+
+    Raises:
+        FileNotFoundError: A checkpoint does not exist.
+        ValueError: No path is given, a file is no checkpoint, it was trained with dictionaries of
+            another size, or it cannot teach.
+    """
+    paths = teacher_paths(text)
+    if not paths:
+        raise ValueError("the objective needs a teacher; give its checkpoint as --kd-teacher PATH")
+    return [load_teacher(path, task) for path in paths]
+
+
+def load_teacher(path: str, task) -> Teacher:
+    """Loads one teacher, or returns it when this process has loaded it already.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: See `load_teachers`.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"teacher {path} does not exist; --kd-teacher takes fairseq checkpoints, separated by "
+            f"'{os.pathsep}' (decoding the student needs none)"
+        )
+    stamp = os.stat(path)
+    sizes = (len(task.source_dictionary), len(task.target_dictionary))
+    key = (os.path.realpath(path), stamp.st_mtime_ns, stamp.st_size, *sizes)
+    if key not in _LOADED:
+        _LOADED[key] = Teacher(_build(path, task), path)
+    return _LOADED[key]
+
+
+def _build(path: str, task) -> nn.Module:
+    """The model of a checkpoint, built and filled without the task taking notice."""
+    try:
+        state = load_checkpoint_to_cpu(path, arg_overrides=SETTLED)
+        weights, config = state["model"], state["cfg"]["model"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise ValueError(f"teacher {path} is no readable fairseq checkpoint ({reason})") from error
+    check_dictionaries(weights, task, path)
+    model = build_model(config, task, from_checkpoint=True)
+    try:
+        model.load_state_dict(weights, strict=True, model_cfg=config)
+    except RuntimeError as error:
+        raise ValueError(f"teacher {path} does not fit its own configuration: {error}") from error
+    return model
+
+
+def check_dictionaries(weights: Mapping[str, Tensor], task, path: str) -> None:
+    """Compares the sizes of a checkpoint's embeddings with the task's dictionaries.
+
+    The order of the symbols cannot be told from a checkpoint; equal sizes must do.
+
+    Raises:
+        ValueError: A size differs.
+    """
+    for side, dictionary, names in _tables(task):
+        rows = next((weights[name].shape[0] for name in names if name in weights), None)
+        if rows is not None and rows != len(dictionary):
+            raise ValueError(
+                f"teacher {path} has {rows} symbols in its {side} vocabulary, but the {side} "
+                f"dictionary has {len(dictionary)}; binarise the data with the teacher's "
+                f"dictionaries (fairseq-preprocess --srcdict ... --tgtdict ...)"
+            )
+
+
+def _tables(task) -> Tuple[tuple, ...]:
+    target = ("decoder.output_projection.weight", "decoder.embed_tokens.weight")
+    return (
+        ("source", task.source_dictionary, ("encoder.embed_tokens.weight",)),
+        ("target", task.target_dictionary, target),
+    )
