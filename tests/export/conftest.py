@@ -108,7 +108,9 @@ def _encode_corpus(folder: Path) -> None:
     )
     encoder = sentencepiece.SentencePieceProcessor(model_file=str(folder / "pieces.model"))
     for path in [*folder.glob("*.xx"), *folder.glob("*.yy")]:
-        lines = [" ".join(encoder.encode(line, out_type=str)) for line in path.read_text().splitlines()]
+        lines = [
+            " ".join(encoder.encode(line, out_type=str)) for line in path.read_text().splitlines()
+        ]
         path.with_name(f"pieces.{path.name}").write_text("\n".join(lines) + "\n")
 
 
@@ -117,7 +119,9 @@ def toy(tmp_path_factory) -> Toy:
     folder = tmp_path_factory.mktemp("toy")
     _write_corpus(folder)
     _encode_corpus(folder)
-    splits = [(f"--{split}pref", folder / f"pieces.{split}") for split in ("train", "valid", "test")]
+    splits = [
+        (f"--{split}pref", folder / f"pieces.{split}") for split in ("train", "valid", "test")
+    ]
     command = start(
         *(SCRIPTS / "fairseq-preprocess", "-s", "xx", "-t", "yy", "--joined-dictionary"),
         *(part for pair in splits for part in pair),

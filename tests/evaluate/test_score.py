@@ -1,0 +1,210 @@
+"""Scores: the published ones, their conditions, and inputs that must not be scored."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import sacrebleu
+
+from tsa_mt.cli import main as tsa_mt_cli
+from tsa_mt.evaluate.score import (
+    read_generate_log,
+    read_lines,
+    score,
+    subword_traces,
+    token_traces,
+)
+
+WMT = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "wmt"
+wmt = pytest.mark.skipif(not WMT.is_dir(), reason=f"{WMT} is not there")
+
+
+@wmt
+@pytest.mark.parametrize(
+    ("system", "bleu", "chrf", "ter"),
+    [
+        ("uedin-nmt.4722", "28.30", "57.72", "61.20"),
+        ("online-A.0", "20.80", "52.00", None),
+        ("PROMT-Rule-based.4735", "16.61", "50.36", None),
+    ],
+)
+def test_published_wmt17_scores_are_reproduced(system, bleu, chrf, ter, tmp_path, capsys):
+    (path,) = (WMT / "wmt17-en-de-systems").glob(f"*{system}*")
+    reference = WMT / "en-de" / "newstest2017-ende.de.gz"
+    metrics = ["bleu", "chrf", *(["ter"] if ter else [])]
+    arguments = ["score", "--sys", path, "--ref", reference, "--metrics", *metrics]
+    out = tmp_path / "scores.json"
+    assert tsa_mt_cli([*map(str, arguments), "--json", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert report["sentences"] == 3004
+    values = [f"{entry['score']:.2f}" for entry in report["scores"]]
+    assert values == [bleu, chrf, *([ter] if ter else [])]
+    printed = capsys.readouterr().out
+    version = sacrebleu.__version__
+    assert f"BLEU    {bleu}" in printed or f"BLEU   {bleu}" in printed
+    assert f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{version}" in printed
+    assert f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{version}" in printed
+
+
+def test_scores_are_sacrebleu_s_own():
+    system = ["The cat sat on the mat.", "A dog barked loudly."]
+    references = [["The cat is on the mat.", "The dog barked loudly."], ["A cat sat.", "A dog."]]
+    got = score(system, references, ["bleu", "chrf", "chrf++", "ter"])
+    assert [entry.name for entry in got] == ["BLEU", "chrF2", "chrF2++", "TER"]
+    assert got[0].score == sacrebleu.corpus_bleu(system, references).score
+    assert got[1].score == sacrebleu.corpus_chrf(system, references).score
+    assert got[2].score == sacrebleu.corpus_chrf(system, references, word_order=2).score
+    assert got[3].score == sacrebleu.corpus_ter(system, references).score
+    assert all("nrefs:2" in entry.signature for entry in got)
+
+
+def test_case_and_tokeniser_appear_in_the_signature():
+    (bleu,) = score(["EIN HAUS"], [["ein haus"]], ["bleu"], lowercase=True, tokenize="char")
+    assert "case:lc" in bleu.signature
+    assert "tok:char" in bleu.signature
+    assert bleu.score == pytest.approx(100)
+
+
+def test_unequal_numbers_are_refused():
+    with pytest.raises(ValueError, match="2 hypotheses but 1 lines in reference:"):
+        score(["a", "b"], [["a"]])
+    with pytest.raises(ValueError, match="2 hypotheses but 3 lines in reference 2:"):
+        score(["a", "b"], [["a", "b"], ["a", "b", "c"]])
+
+
+def test_nothing_cannot_be_scored():
+    with pytest.raises(ValueError, match="nothing to score"):
+        score([], [[]])
+
+
+def test_only_line_feeds_end_a_line(tmp_path):
+    """Python would also split at U+2028 and others, and shift every sentence behind them."""
+    (tmp_path / "text").write_bytes("a\u2028b\r\nc\x0bd\n\ne\n".encode())
+    assert read_lines(tmp_path / "text") == ["a\u2028b", "c\x0bd", "", "e"]
+    with gzip.open(tmp_path / "text.gz", "wt", encoding="utf-8") as file:
+        file.write("ä\n")
+    assert read_lines(tmp_path / "text.gz") == ["ä"]
+
+
+def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path):
+    (tmp_path / "text").write_bytes(b"fine\nm\xfcde\n")
+    with pytest.raises(ValueError, match=r"is not UTF-8 \(line 2\)"):
+        read_lines(tmp_path / "text")
+
+
+LOG = """2026-01-01 | INFO | fairseq.tasks.translation | data-bin test en-de 3 examples
+S-2\tc
+T-2\tC .
+H-2\t-0.5\t▁C
+D-2\t-0.5\tSee.
+P-2\t-0.1
+S-0\ta
+T-0\tA .
+H-0\t-0.5\t▁A
+D-0\t-0.5\tAh.
+P-0\t-0.1
+H-0\t-0.9\t▁B
+D-0\t-0.9\tWorse.
+P-0\t-0.1
+S-1\tb
+T-1\tB .
+H-1\t-0.5\t▁B
+D-1\t-0.5\tBe\tor.
+P-1\t-0.1
+Generate test with beam=5: BLEU4 = 1.00
+"""
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Writes a generate log, with a change to it."""
+
+    def write(old="", new="", name="generate.log"):
+        assert old in LOG
+        (tmp_path / name).write_text(LOG.replace(old, new) if old else LOG)
+        return tmp_path / name
+
+    return write
+
+
+def test_a_log_is_read_in_corpus_order_with_the_best_of_each_n_best_list(log):
+    read = read_generate_log([log()])
+    assert read.hypotheses == ["Ah.", "Be\tor.", "See."]
+    assert read.targets == ["A .", "B .", "C ."]
+
+
+def test_shards_of_a_corpus_are_put_together(tmp_path):
+    blocks = LOG.splitlines(keepends=True)
+    (tmp_path / "0.log").write_text("".join(blocks[:6]))
+    (tmp_path / "1.log").write_text("".join(blocks[:1] + blocks[6:]))
+    read = read_generate_log([tmp_path / "0.log", tmp_path / "1.log"])
+    assert read.hypotheses == ["Ah.", "Be\tor.", "See."]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("D-1\t-0.5\tBe\tor.\n", "", r"lacks 1 of 3 sentences \(ids 1\); .*batch-size-multiple 1"),
+        ("D-2\t-0.5\tSee.\n", "", r"lacks 1 of 3 sentences \(ids 2\)"),
+        ("D-", "X-", "no D- lines .*; it has H- lines"),
+        ("S-1\tb", "D-2\t-0.1\tagain", "sentence 2 is translated twice; do the logs overlap"),
+    ],
+)
+def test_a_log_with_holes_or_doubles_is_refused(log, old, new, message):
+    with pytest.raises(ValueError, match=message):
+        read_generate_log([log(old, new)])
+
+
+def test_a_file_that_is_no_log_is_refused(tmp_path):
+    (tmp_path / "text").write_text("Hello.\n")
+    with pytest.raises(ValueError, match="is it the output of fairseq-generate"):
+        read_generate_log([tmp_path / "text"])
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        read_generate_log([tmp_path / "nowhere"])
+
+
+def run(capsys, *arguments):
+    status = tsa_mt_cli(["score", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_a_log_is_scored_against_raw_references(log, tmp_path, capsys):
+    (tmp_path / "ref").write_text("Ah.\nBe\tor.\nSee.\n")
+    status, out, error = run(capsys, "--generate-log", log(), "--ref", tmp_path / "ref")
+    assert (status, error) == (0, "")
+    assert "chrF2  100.00" in out
+    assert "3 sentences, 1 reference(s)" in out
+
+
+def test_without_references_the_log_s_targets_are_used_with_a_warning(log, capsys):
+    status, _, error = run(capsys, "--generate-log", log())
+    assert status == 0
+    assert "the references are the log's T- lines" in error
+
+
+def test_a_log_without_targets_needs_references(log, capsys):
+    assert "has no T- lines" in run(capsys, "--generate-log", log("T-", "U-"))[2]
+
+
+def test_a_log_given_as_text_is_recognised(log, capsys):
+    status, _, error = run(capsys, "--sys", log(), "--ref", log())
+    assert status == 1
+    assert "pass it as --generate-log" in error
+
+
+def test_text_needs_references(log, capsys):
+    assert "--sys needs --ref" in run(capsys, "--sys", log())[2]
+
+
+def test_pieces_and_tokens_are_noticed(tmp_path, capsys):
+    assert "'▁'" in subword_traces(["▁a ▁b", "c"])
+    assert "--remove-bpe;" not in subword_traces(["a@@ b"])
+    assert "'@@'" in subword_traces(["a@@ b"])
+    assert subword_traces(["a b"] * 20 + ["▁c"]) is None
+    assert "look tokenised" in token_traces(["Hello ."])
+    assert token_traces(["Hello.", "Bonjour !", ""]) is None
+    (tmp_path / "sys").write_text("▁a ▁b\n")
+    (tmp_path / "ref").write_text("a b\n")
+    assert "warning: 1 of 1" in run(capsys, "--sys", tmp_path / "sys", "--ref", tmp_path / "ref")[2]

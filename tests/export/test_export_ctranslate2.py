@@ -1,0 +1,181 @@
+"""CTranslate2 models: the same tokens as fairseq's beam search, from every branch."""
+
+import copy
+import math
+import sys
+
+import pytest
+import torch
+
+from tsa_mt.cli import main as tsa_mt_cli
+from tsa_mt.export.checkpoint import load_checkpoint
+from tsa_mt.export.ctranslate2 import convert, write_ctranslate2
+from tsa_mt.export.leader import plain_transformer
+from tsa_mt.export.source import read_source
+
+ctranslate2 = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed")
+
+BRANCHES = [(model, branch) for model in ("tree", "separate") for branch in range(3)]
+
+
+def translate(folder, sources):
+    """Beam search as fairseq's.
+
+    Both forbid an empty translation, fairseq after the softmax of the first step and CTranslate2
+    before it. Nothing ends there anyway, and without the ban the scores are the same.
+    """
+    translator = ctranslate2.Translator(str(folder), device="cpu", intra_threads=1)
+    return translator.translate_batch(
+        sources, beam_size=5, max_decoding_length=200, min_decoding_length=0, return_scores=True
+    )
+
+
+@pytest.fixture(scope="module")
+def pieces(toy):
+    """The test set as subword pieces."""
+    return [line.split() for line in toy.raw("pieces.test", "xx")]
+
+
+@pytest.fixture(scope="module")
+def fairseq_results(exports):
+    """Text, mean log probability and length in pieces of every sentence, by model and branch."""
+
+    def of(name):
+        found = {}
+        for score, positional in zip(
+            exports.stock.lines(name, "H"), exports.stock.lines(name, "P"), strict=True
+        ):
+            number, value, text = score[2:].split("\t")
+            found[int(number)] = (text, float(value) * math.log(2), positional.count(" "))
+        return [found[number] for number in sorted(found)]
+
+    return of
+
+
+@pytest.mark.parametrize(("model", "branch"), [*BRANCHES, ("stock", 0)])
+def test_a_converted_branch_translates_like_fairseq(
+    model, branch, runs, fairseq_results, pieces, tmp_path
+):
+    folder = convert(runs[model] / "checkpoint_last.pt", tmp_path / "ct2", branch=branch)
+    results = translate(folder, pieces)
+    expected = fairseq_results(f"{model}{branch}")
+    assert len(results) == len(expected) == 61
+    for result, (text, score, length) in zip(results, expected, strict=True):
+        assert "".join(result.hypotheses[0]).replace("▁", " ").strip() == text
+        assert len(result.hypotheses[0]) == length
+        assert result.scores[0] == pytest.approx(score, abs=1e-5)
+
+
+def test_converting_an_export_equals_converting_its_checkpoint(exports, separate_run, tmp_path):
+    one = convert(separate_run / "checkpoint_last.pt", tmp_path / "one", branch=2)
+    other = convert(exports.folders["separate2"], tmp_path / "other")
+    for name in ("model.bin", "config.json", "shared_vocabulary.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_the_folder_is_self_sufficient(exports, toy, tmp_path):
+    folder = convert(exports.folders["tree0"], tmp_path / "ct2")
+    assert {path.name for path in folder.iterdir()} == {
+        "model.bin",
+        "config.json",
+        "shared_vocabulary.json",
+        "sentencepiece.bpe.model",
+        "README.md",
+    }
+    assert (folder / "sentencepiece.bpe.model").read_bytes() == toy.pieces.read_bytes()
+
+
+def test_the_readme_s_python_runs(exports, toy, tmp_path, capsys):
+    folder = convert(exports.folders["separate0"], tmp_path / "ct2", quantization="int8")
+    readme = (folder / "README.md").read_text()
+    code = "\n".join(line[4:] for line in readme.splitlines() if line.startswith("    "))
+    code = code.replace("THIS-FOLDER", str(folder)).replace('"..."', repr(toy.raw("test", "xx")[0]))
+    exec(code, {})
+    assert capsys.readouterr().out.strip().endswith("!")
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int16", "float16", "bfloat16"])
+def test_quantized_models_are_smaller_and_translate(quantization, exports, pieces, tmp_path):
+    plain = convert(exports.folders["separate0"], tmp_path / "plain")
+    small = convert(exports.folders["separate0"], tmp_path / "small", quantization)
+    assert (small / "model.bin").stat().st_size < 0.8 * (plain / "model.bin").stat().st_size
+    results = translate(small, pieces[:20])
+    reference = translate(plain, pieces[:20])
+    same = sum(a.hypotheses == b.hypotheses for a, b in zip(results, reference, strict=True))
+    assert same >= 15
+
+
+def test_quantization_leaves_the_weights_it_was_given_alone(exports, tmp_path):
+    plain, companions = read_source(exports.folders["tree1"])
+    before = copy.deepcopy(plain.weights)
+    write_ctranslate2(plain, companions, tmp_path / "int8", quantization="int8")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in plain.weights.items())
+
+
+def test_everything_ctranslate2_lacks_is_listed_at_once(exports, tmp_path):
+    plain, companions = read_source(exports.folders["tree0"])
+    plain.options.update(
+        activation_fn="tanh",
+        no_token_positional_embeddings=True,
+        cross_self_attention=True,
+        decoder_output_dim=16,
+    )
+    with pytest.raises(ValueError, match="CTranslate2 does not support: ") as error:
+        write_ctranslate2(plain, companions, tmp_path / "ct2", quantization="int4")
+    for reason in (
+        "--activation-fn tanh (it has relu, gelu,",
+        "--no-token-positional-embeddings",
+        "--cross-self-attention",
+        "input, inner and output dimensions differ",
+        "--quantization int4 (it has int8,",
+    ):
+        assert reason in str(error.value)
+    assert not (tmp_path / "ct2").exists()
+
+
+def test_an_earlier_conversion_is_only_replaced_with_force(exports, tmp_path):
+    convert(exports.folders["tree0"], tmp_path / "ct2")
+    with pytest.raises(FileExistsError, match="pass --force to replace it"):
+        convert(exports.folders["tree1"], tmp_path / "ct2")
+    before = (tmp_path / "ct2" / "model.bin").read_bytes()
+    convert(exports.folders["tree1"], tmp_path / "ct2", force=True)
+    assert (tmp_path / "ct2" / "model.bin").read_bytes() != before
+
+
+def test_a_fairseq_export_is_not_replaced_by_a_conversion(exports):
+    folder = exports.folders["tree0"]
+    with pytest.raises(FileExistsError, match=r"not an earlier export of this kind \(no model.bin"):
+        convert(folder, folder, force=True)
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    exports, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    with pytest.raises(ValueError, match=r"pip install 'tsa-mt\[deploy\]'"):
+        convert(exports.folders["tree0"], tmp_path / "ct2")
+
+
+def test_the_command_converts_and_quantizes(tree_run, tmp_path, capsys):
+    source, out = str(tree_run / "checkpoint_last.pt"), str(tmp_path / "ct2")
+    arguments = ["export", source, out, "--to", "ctranslate2", "--quantization", "int8"]
+    assert tsa_mt_cli(arguments) == 0
+    assert "model.bin" in capsys.readouterr().out
+
+
+def test_quantization_is_refused_where_nothing_is_quantized(tree_run, tmp_path, capsys):
+    source, out = str(tree_run / "checkpoint_last.pt"), str(tmp_path / "out")
+    assert tsa_mt_cli(["export", source, out, "--to", "fairseq", "--quantization", "int8"]) == 1
+    assert "--quantization int8 is not possible with --to fairseq" in capsys.readouterr().err
+
+
+def test_weights_in_half_precision_convert(tree_run, exports, pieces, tmp_path):
+    plain = plain_transformer(load_checkpoint(tree_run / "checkpoint_last.pt"))
+    _, companions = read_source(exports.folders["tree0"])
+    half = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in plain.weights.items()
+    }
+    plain.weights.update(half)
+    folder = write_ctranslate2(plain, companions, tmp_path / "ct2")
+    assert len(translate(folder, pieces[:3])) == 3
