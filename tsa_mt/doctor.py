@@ -85,7 +85,8 @@ def check_omegaconf() -> Finding:
     """OmegaConf's version; 2.4 refuses fairseq's configuration."""
     version = installed_version("omegaconf")
     usable = version and not _at_least(version, 2, 4)
-    return Finding("omegaconf", version or "missing", "" if usable else "pip install omegaconf==2.3.0")
+    mend = "" if usable else "pip install omegaconf==2.3.0"
+    return Finding("omegaconf", version or "missing", mend)
 
 
 def _import_error() -> str:
