@@ -26,14 +26,11 @@ from typing import Dict, Tuple
 from torch import Tensor
 
 from tsa_mt.branches import Predictions
-from tsa_mt.objectives.base import (
-    Context,
-    LossTerms,
-    Objective,
+from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives.config import (
     RampedConfig,
     detach_option,
     rampup_option,
-    register_objective,
     strength_option,
     temperature_option,
 )

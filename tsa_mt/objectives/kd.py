@@ -33,13 +33,10 @@ from typing import Dict, Tuple
 from torch import Tensor
 
 from tsa_mt.branches import Predictions
-from tsa_mt.objectives.base import (
-    Context,
-    LossTerms,
-    Objective,
+from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives.config import (
     ObjectiveConfig,
     option,
-    register_objective,
     share_option,
     strength_option,
     temperature_option,

@@ -25,13 +25,10 @@ import torch
 from torch import Tensor
 
 from tsa_mt.branches import Predictions, log_softmax
-from tsa_mt.objectives.base import (
-    Context,
-    LossTerms,
-    Objective,
+from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives.config import (
     ObjectiveConfig,
     detach_option,
-    register_objective,
     share_option,
     temperature_option,
 )

@@ -37,15 +37,12 @@ import torch
 from torch import Tensor, nn
 
 from tsa_mt.branches import BranchOutputs, Predictions, log_softmax
-from tsa_mt.objectives.base import (
-    Context,
-    LossTerms,
-    Objective,
+from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives.config import (
     RampedConfig,
     detach_option,
     option,
     rampup_option,
-    register_objective,
     strength_option,
     temperature_option,
 )

@@ -20,7 +20,8 @@ label and agree with each other::
 
 from dataclasses import dataclass
 
-from tsa_mt.objectives.base import NOT_NEGATIVE, RDROP, ObjectiveConfig, option, register_objective
+from tsa_mt.objectives.base import register_objective
+from tsa_mt.objectives.config import NOT_NEGATIVE, RDROP, ObjectiveConfig, option
 from tsa_mt.objectives.independent import Independent
 
 

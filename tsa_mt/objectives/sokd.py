@@ -35,15 +35,12 @@ from typing import Dict
 from torch import Tensor
 
 from tsa_mt.branches import Predictions
-from tsa_mt.objectives.base import (
+from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives.config import (
     NOT_NEGATIVE,
-    Context,
-    LossTerms,
-    Objective,
     ObjectiveConfig,
     Range,
     option,
-    register_objective,
     temperature_option,
 )
 from tsa_mt.objectives.functional import imitation
