@@ -92,7 +92,7 @@ def _piece(split: str, files: List[Path], pair: List[str]) -> Dict[str, Any]:
     """One piece of one's own: its format follows from the number and the names of the files."""
     paths = [str(path.resolve()) for path in files]
     if len(files) == 2:
-        return {"name": split, "files": dict(zip(pair, paths))}
+        return {"name": split, "files": dict(zip(pair, paths, strict=True))}
     for form in ("tsv", "tmx"):
         if len(files) == 1 and f".{form}" in files[0].suffixes[-2:]:
             columns = {code: number for number, code in enumerate(pair)}

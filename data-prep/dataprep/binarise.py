@@ -67,7 +67,7 @@ def write_dictionary(
     counts: Counter = Counter(dict.fromkeys(types, 0))
     for code in codes:
         for own, found in count_types(folder, names, code, types):
-            counts.update({t: int(n) for t, n in zip(own, found) if n})
+            counts.update({t: int(n) for t, n in zip(own, found, strict=True) if n})
     dictionary = Dictionary()
     for word, count in counts.items():
         if word not in SPECIAL:

@@ -77,7 +77,7 @@ def _other_language(languages: List[str]) -> Rule:
             "the recipe asks for language identification, which needs the package py3langid; "
             "install it, or set clean.languages to false"
         ) from None
-    identifier = LanguageIdentifier.from_model(MODEL_FILE)
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
     source, target = languages
 
     def other(one: str, two: str) -> bool:
@@ -90,7 +90,7 @@ def hashes(sources: List[str], targets: List[str]) -> np.ndarray:
     """64-bit fingerprints of pairs; two of 40 million pairs collide with probability 4e-5."""
     joined = (
         blake2b(f"{source}\n{target}".encode(), digest_size=8).digest()
-        for source, target in zip(sources, targets)
+        for source, target in zip(sources, targets, strict=True)
     )
     return np.frombuffer(b"".join(joined), dtype=np.uint64)
 
@@ -107,7 +107,7 @@ def clean_part(
     if (record := read_json(done)) is not None:
         return record
     raw = [read_lines(inputs / f"{name}.{code}") for code in languages]
-    sides = [normalise(r, normalisers(settings, c, training)) for r, c in zip(raw, languages)]
+    sides = [normalise(r, normalisers(settings, c, training)) for r, c in zip(raw, languages, strict=True)]
     dropped: Dict[str, int] = {}
     if training:
         sources, targets, dropped = sieve(*sides, rules(settings, languages))
@@ -115,7 +115,7 @@ def clean_part(
         if settings.duplicates:
             with whole(folder / f"{name}.hashes") as path:
                 hashes(sources, targets).tofile(path)
-    for code, lines in zip(languages, sides):
+    for code, lines in zip(languages, sides, strict=True):
         write_lines(folder / f"{name}.{code}", lines)
     record = {"in": len(raw[0]), "out": len(sides[0]), "dropped": dict(dropped)}
     write_json(done, record)

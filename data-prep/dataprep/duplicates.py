@@ -45,12 +45,14 @@ def _repeated(folder: Path, names: List[str]) -> np.ndarray:
     sizes = [(folder / f"{name}.hashes").stat().st_size // 8 for name in names]
     everything = np.empty(sum(sizes), dtype=np.uint64)
     position = 0
-    for name, size in zip(names, sizes):
+    for name, size in zip(names, sizes, strict=True):
         everything[position:position + size] = _load(folder, name)
         position += size
     everything.sort()
-    again = np.flatnonzero(everything[1:] == everything[:-1]) if len(everything) else []
-    return np.unique(everything[again])
+    second = everything[1:] == everything[:-1]
+    # of three or more equal ones only the second is wanted, so that the table has each once
+    second[1:] &= everything[1:-1] != everything[:-2]
+    return everything[1:][second]
 
 
 def _first_occurrences(values: np.ndarray, repeated: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def aligned(
             break
         count += 1
         yield pair
-    rest = [sum(1 for _ in side) + (value is not end) for side, value in zip(sides, pair)]
+    rest = [sum(1 for _ in side) + (value is not end) for side, value in zip(sides, pair, strict=True)]
     if any(rest):
         (_, one), (_, two) = (files[code] for code in languages)
         raise DataError(

@@ -43,7 +43,7 @@ def sieve(
     """Leave out the pairs that break a rule; the first broken rule is the one counted."""
     kept: Tuple[List[str], List[str]] = ([], [])
     dropped: Counter = Counter()
-    for source, target in zip(sources, targets):
+    for source, target in zip(sources, targets, strict=True):
         for name, broken in rules:
             if broken(source, target):
                 dropped[name] += 1

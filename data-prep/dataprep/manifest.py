@@ -68,7 +68,7 @@ def samples(paths: List[Path], spans: List[List[Any]]) -> List[Tuple[str, ...]]:
     for lines, *ends in spans:
         here = [number - start for number in wanted if start <= number < start + lines]
         if here:
-            sides = [read_lines(path, *span) for path, span in zip(paths, ends)]
+            sides = [read_lines(path, *span) for path, span in zip(paths, ends, strict=True)]
             found.extend(tuple(side[number] for side in sides) for number in here)
         start += lines
     return found

@@ -223,7 +223,7 @@ class Preparer:
         if record is None:
             with self._working(step, lambda: f"{record['out']:,} pairs"):
                 record = step.finish(self._extracted(step, located))
-        for x, (_, lines) in zip(located, record["pieces"]):
+        for x, (_, lines) in zip(located, record["pieces"], strict=True):
             if x.piece.lines not in (None, lines):
                 self.options.say(
                     f"note: {x.piece.name} has {lines:,} pairs, published are {x.piece.lines:,}"
@@ -245,7 +245,7 @@ class Preparer:
                           reading))
         sizes = [sum(s.path.stat().st_size for s in x.files.values()) for x in located]
         found = self.pool.run(step.name, _extract_task, tasks, sizes, "B")
-        pieces = [[x.piece.name, record["pairs"]] for x, record in zip(located, found)]
+        pieces = [[x.piece.name, record["pairs"]] for x, record in zip(located, found, strict=True)]
         parts = [part for record in found for part in record["parts"]]
         return {"pieces": pieces, "parts": parts, "out": sum(lines for _, lines in pieces)}
 
@@ -262,7 +262,7 @@ class Preparer:
                     "total": manifest.add_up(found), "parts": [r["out"] for r in found]
                 })
         track.step = step
-        track.parts = [(name, n) for (name, _), n in zip(track.parts, record["parts"])]
+        track.parts = [(name, n) for (name, _), n in zip(track.parts, record["parts"], strict=True)]
         track.counts.append({"step": step.name.split("/")[0], **record["total"]})
         return record
 
@@ -288,7 +288,7 @@ class Preparer:
                 record = step.finish({"lost": sum(lost), "parts": lost})
         entry = {"step": "duplicates", "in": total, "out": total - record["lost"]}
         track.counts.append({**entry, "dropped": {"duplicate": record["lost"]}})
-        track.parts = [(n, lines - k) for (n, lines), k in zip(track.parts, record["parts"])]
+        track.parts = [(n, lines - k) for (n, lines), k in zip(track.parts, record["parts"], strict=True)]
         track.masks = step.folder
         # the next step reads the cleaned parts through the masks
         track.step = Step(step.name, track.step.folder, step.key)
@@ -429,7 +429,7 @@ class Preparer:
             tasks = [
                 (text["paths"], span[1:], path, step.folder, name, self.settings.subword,
                  self.languages, training)
-                for (name, _), span in zip(parts, text["ranges"])
+                for (name, _), span in zip(parts, text["ranges"], strict=True)
             ]
             self._mapped(track, step, subword.encode_part, tasks)
             tracks[split] = track
@@ -451,15 +451,14 @@ class Preparer:
 
     def _dictionary(self, encoded: Dict[str, Track], model: Tuple) -> Tuple[Step, Dict, List[str]]:
         """Write `dict.{language}.txt` into every data-bin folder."""
-        joined = self.settings.subword.joined_dictionary
         names = [f"dict.{code}.txt" for code in self.languages]
-        foreign = None
-        if self.options.vocab_from is not None:
-            other = read_json(self.options.vocab_from / "manifest.json") or {}
-            foreign = [self._foreign(f"{other['folders'][0]}/{name}") for name in names]
+        foreign = self._foreign_dictionaries(names)
         upstream = [model[0]] if foreign else [encoded["train"].step]
-        digests = [manifest.digest(path) for path in foreign or ()]
-        step = Step.after("dictionary", self.work, [joined, digests, self._folders], upstream)
+        settings = [
+            self.settings.subword.joined_dictionary, self._folders,
+            [manifest.digest(path) for path in foreign],
+        ]
+        step = Step.after("dictionary", self.work, settings, upstream)
         record = step.record(self.out)
         types = self._types(model) if record is None or self._stale(encoded, step) else []
         if record is None:
@@ -468,16 +467,21 @@ class Preparer:
                 for folder in self._folders:
                     (self.out / folder).mkdir(exist_ok=True)
                 first = [self.out / self._folders[0] / name for name in names]
-                facts = self._counted(encoded, types, first) if not foreign else {}
-                for source, path in zip(foreign or (), first):
-                    binarise.copy(source, path)
-                    facts[path.name] = binarise.dictionary_size(path)
+                facts = _copied_all(foreign, first) if foreign else self._counted(
+                    encoded, types, first
+                )
                 for folder in self._folders[1:]:
-                    for path in first:
-                        binarise.copy(path, self.out / folder / path.name)
+                    _copied_all(first, [self.out / folder / name for name in names])
                 files = [f"{folder}/{name}" for folder in self._folders for name in names]
                 record = step.finish({"facts": facts, "outputs": self._sizes(files)})
         return step, record["facts"], types
+
+    def _foreign_dictionaries(self, names: List[str]) -> List[Path]:
+        """The dictionaries of the folder given as --vocab-from, if one is."""
+        if self.options.vocab_from is None:
+            return []
+        other = read_json(self.options.vocab_from / "manifest.json") or {}
+        return [self._foreign(f"{other['folders'][0]}/{name}") for name in names]
 
     def _remove_stale_data(self) -> None:
         """Remove what an earlier recipe left in data-bin folders, and nothing else."""
@@ -496,11 +500,11 @@ class Preparer:
         if self.settings.subword.joined_dictionary:
             groups = [(self.languages, paths)]
         else:
-            groups = [([code], [path]) for code, path in zip(self.languages, paths)]
+            groups = [([code], [path]) for code, path in zip(self.languages, paths, strict=True)]
         tasks = [(track.step.folder, names, codes, types, files) for codes, files in groups]
         found = self.fairseq_pool.run("dictionary", binarise.write_dictionary, tasks)
         return {
-            path.name: record["types"] for (_, files), record in zip(groups, found) for path in files
+            path.name: record["types"] for (_, files), record in zip(groups, found, strict=True) for path in files
         }
 
     def _binarise_step(self, split: str, track: Track, dictionary: Step) -> Step:
@@ -531,7 +535,7 @@ class Preparer:
         dicts = [self.out / self._folders[0] / f"dict.{code}.txt" for code in self.languages]
         tasks, sizes, start = [], [], 0
         for name, lines in track.parts:
-            for code, path in zip(self.languages, dicts):
+            for code, path in zip(self.languages, dicts, strict=True):
                 tasks.append((track.step.folder, step.folder, name, code, path, types, start,
                               shards))
                 sizes.append(lines)
@@ -550,7 +554,7 @@ class Preparer:
         pair = f"{self.recipe.source}-{self.recipe.target}"
         tasks, outputs = [], []
         for shard in range(shards):
-            for code, dictionary in zip(self.languages, dicts):
+            for code, dictionary in zip(self.languages, dicts, strict=True):
                 target = f"{self._folders[shard]}/{split}.{pair}.{code}"
                 prefixes = [step.folder / f"{name}.{code}.{shard}" for name, _ in track.parts]
                 size = binarise.dictionary_size(dictionary)
@@ -660,9 +664,15 @@ def _extract_task(
 
 
 def _copied(source: Path, target: Path) -> Dict[str, Any]:
-    shutil.copyfile(source, target.with_name(f".{target.name}.part"))
-    target.with_name(f".{target.name}.part").replace(target)
+    binarise.copy(source, target)
     return {"taken_from_sha256": manifest.digest(source)}
+
+
+def _copied_all(sources: List[Path], targets: List[Path]) -> Dict[str, int]:
+    """Copy dictionaries; returns their sizes by name."""
+    for source, target in zip(sources, targets, strict=True):
+        binarise.copy(source, target)
+    return {target.name: binarise.dictionary_size(target) for target in targets}
 
 
 def _summary(total: Dict[str, Any]) -> str:

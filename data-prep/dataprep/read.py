@@ -50,23 +50,37 @@ def _open_zstd(path: Path) -> BinaryIO:
             f"{path} is zstd-compressed, which needs the package zstandard: "
             "install the project's extra [data], or decompress the file"
         ) from None
-    return _Zstd(path, zstandard)
+    return _Zstd(path, zstandard.ZstdDecompressor())
 
 
-class _Zstd(io.BufferedReader):
+class _Zstd(io.RawIOBase):
     """A zstd file whose truncation is an error, as it is for gzip and xz."""
 
-    def __init__(self, path: Path, zstandard: Any) -> None:
-        self._file = open(path, "rb")
-        decompressor = zstandard.ZstdDecompressor()
-        super().__init__(decompressor.stream_reader(self._file, read_across_frames=True))
-        self._fault = zstandard.ZstdError
+    def __init__(self, path: Path, decompressor: Any) -> None:
+        self._file, self._decompressor = open(path, "rb"), decompressor
+        self._frame, self._left = decompressor.decompressobj(), b""
 
     def read(self, size: int = -1) -> bytes:
-        try:
-            return super().read(size)
-        except self._fault as fault:
-            raise EOFError(str(fault)) from None
+        """Decompress the next block, whatever its size; empty at the end."""
+        while True:
+            data = self._left or self._file.read(BLOCK)
+            if not data:
+                if self._frame is not None:
+                    raise EOFError("the zstd frame does not end")
+                return b""
+            if self._frame is None:
+                self._frame = self._decompressor.decompressobj()
+            text = self._frame.decompress(data)
+            self._left = b""
+            if self._frame.eof:
+                self._left, self._frame = self._frame.unused_data, None
+            if text:
+                return text
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 def blocks(path: Path, name: str, carriage_returns: bool = False) -> Iterator[List[str]]:
@@ -98,6 +112,11 @@ def _pieces(path: Path, name: str) -> Iterator[bytes]:
             while data := stream.read(BLOCK):
                 yield data
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as fault:
+        raise DataError(f"{name} is cut off or damaged ({fault}); get it again") from None
+    except Exception as fault:
+        # zstandard's own error class, which is not imported where it is not needed
+        if type(fault).__name__ != "ZstdError":
+            raise
         raise DataError(f"{name} is cut off or damaged ({fault}); get it again") from None
 
 

@@ -185,7 +185,7 @@ class Locator:
     def _sacrebleu(self, piece: Piece) -> Dict[str, Source]:
         pair = f"{self.recipe.source}-{self.recipe.target}"
         files = {}
-        for code, path in zip(self.recipe.languages, _sacrebleu_files(piece.sacrebleu, pair)):
+        for code, path in zip(self.recipe.languages, _sacrebleu_files(piece.sacrebleu, pair), strict=True):
             name = f"sacrebleu:{piece.sacrebleu}:{pair}.{code}"
             record = self._identified(path, name)
             self.records[name] = {**record, "origin": "sacrebleu"}

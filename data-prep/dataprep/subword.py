@@ -190,19 +190,19 @@ def encode_part(
     done = folder / f"{name}.json"
     if (record := read_json(done)) is not None:
         return record
-    raw = [read_lines(path, *ends) for path, ends in zip(text, span)]
+    raw = [read_lines(path, *ends) for path, ends in zip(text, span, strict=True)]
     sides = [encoder(model).numbers(lines) for lines in raw]
     dropped: Dict[str, int] = {}
     if training:
         sides, dropped = drop_by_length(settings.filters, sides)
-    for code, (types, flat, lengths) in zip(languages, sides):
+    for code, (types, flat, lengths) in zip(languages, sides, strict=True):
         _save(folder / f"{name}.{code}.ids", flat)
         _save(folder / f"{name}.{code}.lengths", lengths)
         if types:
             write_lines(folder / f"{name}.{code}.types", types)
     record = {
         "in": len(raw[0]), "out": len(sides[0][2]), "dropped": dict(dropped),
-        "lengths": {c: np.bincount(side[2]).tolist() for c, side in zip(languages, sides)},
+        "lengths": {c: np.bincount(side[2]).tolist() for c, side in zip(languages, sides, strict=True)},
     }
     write_json(done, record)
     return record

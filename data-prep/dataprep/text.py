@@ -9,6 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from dataprep.errors import DataError
 from dataprep.files import whole
 from dataprep.recipe import HoldOut
 from dataprep.tokenise import read_kept
@@ -23,7 +24,7 @@ class _Writer:
         self._since, self._starts = 0, [0] * len(files)
 
     def write(self, sides: Sequence[List[str]]) -> None:
-        for file, lines in zip(self.files, sides):
+        for file, lines in zip(self.files, sides, strict=True):
             file.write("".join(f"{line}\n" for line in lines).encode())
         self.lines += len(sides[0])
         self._since += len(sides[0])
@@ -33,7 +34,7 @@ class _Writer:
     def cut(self) -> None:
         if self._since:
             ends = [file.tell() for file in self.files]
-            self.ranges.append([self._since, *map(list, zip(self._starts, ends))])
+            self.ranges.append([self._since, *map(list, zip(self._starts, ends, strict=True))])
             self._since, self._starts = 0, ends
 
 
@@ -63,8 +64,8 @@ def _dealt(
     if not holders:
         return {split: sides}
     dealt: Dict[str, List[List[str]]] = {name: [[], []] for name in (split, *holders)}
-    for number, pair in enumerate(zip(*sides), start + 1):
-        for lines, line in zip(dealt[split_of(holders, number, pair, languages)], pair):
+    for number, pair in enumerate(zip(*sides, strict=True), start + 1):
+        for lines, line in zip(dealt[split_of(holders, number, pair, languages)], pair, strict=True):
             lines.append(line)
     return dealt
 
@@ -88,6 +89,9 @@ def write_text(
 
     Returns:
         For each split ``lines`` and ``ranges``: lines, and first and last byte per language.
+
+    Raises:
+        DataError: A split would be empty.
     """
     names = [split, *holders]
     paths = [folder / f"{name}.{code}" for name in names for code in languages]
@@ -104,7 +108,12 @@ def write_text(
                 writers[name].write(dealt)
             number += len(sides[0])
             bar.update(lines)
-        for writer in writers.values():
+        for name, writer in writers.items():
             writer.cut()
+            if not writer.lines:
+                raise DataError(
+                    f"{name} has no lines: all were left out, or {number:,} lines are too few to "
+                    "hold some out; see the counts above and the recipe"
+                )
     return {n: {"lines": w.lines, "ranges": w.ranges} for n, w in writers.items()}
 

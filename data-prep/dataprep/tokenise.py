@@ -45,7 +45,7 @@ def read_kept(inputs: Path, name: str, code: str, masks: Optional[Path]) -> List
     if mask is None or not mask.exists():
         return lines
     keep = np.fromfile(mask, dtype=bool)
-    return [line for line, kept in zip(lines, keep) if kept]
+    return [line for line, kept in zip(lines, keep, strict=True) if kept]
 
 
 def tokenise_part(
@@ -61,12 +61,12 @@ def tokenise_part(
     if (record := read_json(done)) is not None:
         return record
     raw = [read_kept(inputs, name, code, masks) for code in languages]
-    sides = [list(map(tokeniser(settings, c), lines)) for c, lines in zip(languages, raw)]
+    sides = [list(map(tokeniser(settings, c), lines)) for c, lines in zip(languages, raw, strict=True)]
     dropped: Dict[str, int] = {}
     if training:
         sources, targets, dropped = sieve(*sides, length_rules(settings.filters))
         sides = [sources, targets]
-    for code, lines in zip(languages, sides):
+    for code, lines in zip(languages, sides, strict=True):
         write_lines(folder / f"{name}.{code}", lines)
     record = {"in": len(raw[0]), "out": len(sides[0]), "dropped": dict(dropped)}
     write_json(done, record)
