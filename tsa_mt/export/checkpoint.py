@@ -15,7 +15,7 @@ from typing import Dict, Iterable, List, Tuple, Union
 import torch
 from torch import Tensor
 
-from tsa_mt.compat import checkpoint_classes
+from tsa_mt.compat import allowing, checkpoint_classes
 
 PathLike = Union[str, os.PathLike]
 StateDict = Dict[str, Tensor]
@@ -39,7 +39,7 @@ def load_checkpoint(path: PathLike) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist" + _neighbours(path))
     try:
-        with torch.serialization.safe_globals(checkpoint_classes()):
+        with allowing(checkpoint_classes()):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         raise ValueError(_why_unreadable(path, error)) from error
@@ -58,7 +58,7 @@ def _neighbours(path: Path) -> str:
 def _why_unreadable(path: Path, error: Exception) -> str:
     """One sentence for a file that safe loading did not accept."""
     try:
-        with torch.serialization.safe_globals(checkpoint_classes()):
+        with allowing(checkpoint_classes()):
             refused = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except Exception:  # Not even the list of classes can be read: the file itself is broken.
         refused = []
