@@ -19,4 +19,4 @@ if importlib.util.find_spec("fairseq") is not None:
     except compat.BrokenFairseqError as error:
         warnings.warn(f"the plugin is not registered: {error}; see tsa-mt doctor", stacklevel=2)
     else:
-        from tsa_mt import criterion, translation  # noqa: F401
+        from tsa_mt import criterion, translation, vision  # noqa: F401

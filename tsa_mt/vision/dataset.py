@@ -1,0 +1,227 @@
+"""Image data as fairseq datasets.
+
+Batches of small images are cut out of memory and augmented as a whole in the collater; large images
+are decoded one by one, in as many workers as ``--num-workers`` says. Either way what happens to an
+image depends on the seed, the epoch and its number alone.
+"""
+
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+import torch
+from fairseq.data import FairseqDataset
+from torch import Tensor
+
+from tsa_mt.vision.augment import Normalisation, Preset, crop_and_flip
+from tsa_mt.vision.decode import NUMBERS, centre_crop, training_crop
+from tsa_mt.vision.randomness import permutation, uniform
+from tsa_mt.vision.source import MemoryImages, StoredImages
+
+
+class ImageDataset(FairseqDataset):
+    """Labelled images in batches; every image counts as one token.
+
+    Args:
+        labels: ``(images,)`` labels of the whole part.
+        rows: Which images of the part belong to this split.
+        normalisation: Applied last.
+        seed: Seed of the run.
+        training: Whether images are shuffled and augmented.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        normalisation: Normalisation,
+        seed: int,
+        training: bool,
+    ):
+        self.labels = labels
+        self.rows = rows
+        self.normalisation = normalisation
+        self.seed = seed
+        self.training = training
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tells which epoch's offsets and order come next."""
+        self.epoch = epoch
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """Batches of training images are made anew for every epoch; reused they would be frozen."""
+        return not self.training
+
+    def ordered_indices(self) -> np.ndarray:
+        """A new order for every epoch in training, the data's own order elsewhere."""
+        if self.training:
+            return permutation(self.seed, self.epoch, len(self))
+        return np.arange(len(self))
+
+    def num_tokens(self, index: int) -> int:
+        """Every image is one prediction."""
+        return 1
+
+    def num_tokens_vec(self, indices: Sequence[int]) -> np.ndarray:
+        """See `num_tokens`."""
+        return np.ones(len(indices), dtype=np.int64)
+
+    def size(self, index: int) -> int:
+        """Every image has length 1."""
+        return 1
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Lengths of all images."""
+        return np.ones(len(self), dtype=np.int64)
+
+    def _batch(self, numbers: np.ndarray, images: Tensor) -> Dict[str, Any]:
+        return {
+            "id": torch.from_numpy(numbers),
+            "net_input": {"images": self.normalisation.apply(images)},
+            "target": torch.from_numpy(self.labels[numbers]),
+            "ntokens": len(numbers),
+            "nsentences": len(numbers),
+        }
+
+
+class MemoryDataset(ImageDataset):
+    """Small images, augmented a whole batch at a time.
+
+    Args:
+        images: All images of the part.
+        rows: See `ImageDataset`.
+        preset: Augmentation.
+        normalisation: See `ImageDataset`.
+        seed: See `ImageDataset`.
+        training: See `ImageDataset`.
+    """
+
+    def __init__(
+        self,
+        images: MemoryImages,
+        rows: np.ndarray,
+        preset: Preset,
+        normalisation: Normalisation,
+        seed: int,
+        training: bool,
+    ):
+        super().__init__(images.labels, rows, normalisation, seed, training)
+        self.pixels = images.pixels
+        self.preset = preset
+
+    def __getitem__(self, index: int) -> int:
+        """The image's number in the whole part; the collater does the rest."""
+        return int(self.rows[index])
+
+    def collater(self, samples: List[int]) -> Dict[str, Any]:
+        """A batch out of image numbers; {} out of none."""
+        if not samples:
+            return {}
+        numbers = np.asarray(samples, dtype=np.int64)
+        images = self.pixels[torch.from_numpy(numbers)]
+        if self.training:
+            images = crop_and_flip(images, self.preset, self.seed, self.epoch, numbers)
+        return self._batch(numbers, images)
+
+
+class DecodedDataset(ImageDataset):
+    """Large images, decoded and cropped one by one.
+
+    Args:
+        images: All images of the part.
+        rows: See `ImageDataset`.
+        preset: Augmentation.
+        normalisation: See `ImageDataset`.
+        seed: See `ImageDataset`.
+        training: See `ImageDataset`.
+        size: Side of the images that the network sees.
+    """
+
+    def __init__(
+        self,
+        images: StoredImages,
+        rows: np.ndarray,
+        preset: Preset,
+        normalisation: Normalisation,
+        seed: int,
+        training: bool,
+        size: int,
+    ):
+        super().__init__(images.labels, rows, normalisation, seed, training)
+        self.images = images
+        self.preset = preset
+        self.image_size = size
+
+    def __getitem__(self, index: int):
+        """The image's number and its pixels ``(3, size, size)``.
+
+        Raises:
+            ValueError: The image cannot be decoded.
+        """
+        number = int(self.rows[index])
+        content, name = self.images.encoded(number), self.images.name(number)
+        if self.training and self.preset.resized_crop:
+            numbers = uniform(self.seed, self.epoch, np.array([number]), NUMBERS)[0]
+            return number, training_crop(content, name, self.image_size, numbers)
+        return number, centre_crop(content, name, self.image_size)
+
+    def collater(self, samples: List) -> Dict[str, Any]:
+        """A batch out of decoded images; {} out of none."""
+        if not samples:
+            return {}
+        numbers = np.asarray([number for number, _ in samples], dtype=np.int64)
+        images = torch.stack([pixels for _, pixels in samples])
+        if self.training and not self.preset.resized_crop:
+            images = crop_and_flip(images, self.preset, self.seed, self.epoch, numbers)
+        return self._batch(numbers, images)
+
+
+def decode_all(images: StoredImages, size: int) -> MemoryImages:
+    """Decodes small images once and for all.
+
+    Raises:
+        ValueError: An image cannot be decoded.
+    """
+    from tsa_mt.vision.decode import plain_image
+
+    pixels = torch.empty(len(images.labels), 3, size, size, dtype=torch.uint8)
+    for index in range(len(images.labels)):
+        pixels[index] = plain_image(images.encoded(index), images.name(index), size)
+    return MemoryImages(pixels, images.labels)
+
+
+def hold_out(labels: np.ndarray, count: int, classes: int) -> np.ndarray:
+    """Chooses images for validation, equally many of every class, the same ones in every run.
+
+    Args:
+        labels: ``(images,)`` labels of the training part.
+        count: How many to hold out; what does not divide by the classes goes to the first ones.
+        classes: Number of classes.
+
+    Returns:
+        Their sorted numbers.
+
+    Raises:
+        ValueError: Some class has fewer images than are asked for.
+    """
+    share, rest = divmod(count, classes)
+    chosen = []
+    for label in range(classes):
+        wanted = share + (label < rest)
+        members = np.flatnonzero(labels == label)
+        if wanted >= len(members):
+            raise ValueError(
+                f"--valid-split {count} asks for {wanted} images of class {label}, which has "
+                f"{len(members)}; choose a smaller number"
+            )
+        chosen.append(members[permutation(HOLD_OUT_SEED, label, len(members))[:wanted]])
+    return np.sort(np.concatenate(chosen))
+
+
+HOLD_OUT_SEED = 20220821
+"""The split does not follow --seed: runs that differ in the seed must validate on the same images."""

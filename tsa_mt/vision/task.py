@@ -1,0 +1,255 @@
+"""``--task image_classification``: images in, classes out, with fairseq's own trainer.
+
+``valid`` is a part of the training images that is held out (``--valid-split``), ``test`` is the test
+part. Checkpoints are chosen on the first ``--valid-subset``, which must not be the test part; it may
+be watched beside: ``--valid-subset valid,test``.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask, register_task
+from omegaconf import II, MISSING
+
+from tsa_mt.vision.augment import Normalisation, Preset, find_preset
+from tsa_mt.vision.collection import open_collection
+from tsa_mt.vision.dataset import DecodedDataset, ImageDataset, MemoryDataset, decode_all, hold_out
+from tsa_mt.vision.decode import open_image
+from tsa_mt.vision.source import Collection, MemoryImages
+
+PARTS = {"train": "train", "valid": "train", "test": "test"}
+"""Splits, and the part of the data each is taken from."""
+SMALL = 64
+"""Images up to this many pixels wide are decoded once and kept in memory."""
+LARGE_SIZE = 224
+
+
+@dataclass
+class ImageClassificationConfig(FairseqDataclass):
+    """Options of the task."""
+
+    data: str = field(
+        default=MISSING,
+        metadata={
+            "help": "folder with CIFAR-10 or CIFAR-100 (archive or unpacked), with "
+            "train/CLASS/IMAGE and val/CLASS/IMAGE, or with train-*.parquet and test-*.parquet"
+        },
+    )
+    valid_split: int = field(
+        default=5000,
+        metadata={
+            "help": "training images held out as 'valid', equally many of every class and the same "
+            "ones whatever the seed; 0 = none"
+        },
+    )
+    augment: str = field(
+        default="",
+        metadata={
+            "help": "whose augmentation and normalisation: okddip, tsa, sokd, imagenet or none "
+            "[unset = okddip for small images, imagenet for large ones]"
+        },
+    )
+    image_size: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": f"side of the images that the network sees [unset = their own up to {SMALL} "
+            f"pixels, {LARGE_SIZE} beyond]"
+        },
+    )
+    num_classes: Optional[int] = field(
+        default=None, metadata={"help": "checked against the data [unset = whatever the data have]"}
+    )
+    accept_any_md5: bool = field(
+        default=False, metadata={"help": "read CIFAR files although their MD5 is not a known one"}
+    )
+    seed: int = II("common.seed")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    valid_subset: str = II("dataset.valid_subset")
+    disable_validation: bool = II("dataset.disable_validation")
+
+
+@register_task("image_classification", dataclass=ImageClassificationConfig)
+class ImageClassificationTask(FairseqTask):
+    """Image classification; see the module's docstring."""
+
+    def __init__(self, cfg: ImageClassificationConfig):
+        super().__init__(cfg)
+        self._collection: Optional[Collection] = None
+        self._parts: Dict[str, Any] = {}
+        self.state.add_factory("class_names", lambda: list(self.collection.class_names))
+
+    @classmethod
+    def setup_task(cls, cfg: ImageClassificationConfig, from_checkpoint: bool = False, **kwargs):
+        """Checks the options; reads no data yet.
+
+        Raises:
+            ValueError: An option is out of range, the precision would spoil BatchNorm, or the
+                checkpoint would be chosen on the test part.
+        """
+        if not from_checkpoint:
+            _check(cfg)
+        return cls(cfg)
+
+    @property
+    def target_dictionary(self) -> None:
+        """There is none: every label is a class, no label is padding."""
+        return None
+
+    @property
+    def source_dictionary(self) -> None:
+        """There is none."""
+        return None
+
+    @property
+    def collection(self) -> Collection:
+        """The data, opened when first needed.
+
+        Raises:
+            ValueError: They are damaged, or have another number of classes than they should.
+            FileNotFoundError: There are none.
+        """
+        if self._collection is None:
+            self._collection = open_collection(self.cfg.data, self.cfg.accept_any_md5)
+            self._check_classes(len(self._collection.class_names))
+        return self._collection
+
+    @property
+    def class_names(self) -> List[str]:
+        """Names of the classes: the checkpoint's, where the task was restored from one."""
+        return self.state.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def _check_classes(self, found: int) -> None:
+        known = self.state.state_dict.get("class_names")
+        expected = self.cfg.num_classes if known is None else len(known)
+        if expected is not None and expected != found:
+            source = "--num-classes says" if known is None else "the checkpoint has"
+            raise ValueError(
+                f"{self.cfg.data} has {found} classes, but {source} {expected}; use the data that "
+                f"belong to it"
+            )
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs) -> None:
+        """Makes ``train``, ``valid`` or ``test`` available.
+
+        Raises:
+            ValueError: There is no such split, or nothing was held out for ``valid``.
+        """
+        if split not in PARTS:
+            raise ValueError(f"unknown split {split!r}; choose one of {', '.join(PARTS)}")
+        if split == "valid" and not self.cfg.valid_split:
+            raise ValueError(
+                "--valid-split 0 leaves nothing to validate on; hold images out, or add "
+                "--disable-validation and evaluate checkpoint_last.pt with fairseq-validate"
+            )
+        self.datasets[split] = self._dataset(split)
+
+    def _dataset(self, split: str) -> ImageDataset:
+        images = self._part(PARTS[split])
+        preset = self.preset
+        rest = {
+            "images": images,
+            "rows": self._rows(split, images.labels),
+            "preset": preset,
+            "normalisation": self.normalisation,
+            "seed": self.cfg.seed,
+            "training": split == "train",
+        }
+        if isinstance(images, MemoryImages):
+            return MemoryDataset(**rest)
+        return DecodedDataset(**rest, size=self.image_size)
+
+    def _rows(self, split: str, labels: np.ndarray) -> np.ndarray:
+        """Which images of its part a split has."""
+        everything = np.arange(len(labels))
+        if split == "test" or not self.cfg.valid_split:
+            return everything
+        held = hold_out(labels, self.cfg.valid_split, self.num_classes)
+        return held if split == "valid" else np.setdiff1d(everything, held)
+
+    def _part(self, part: str):
+        """The images of a part, small ones decoded; read once."""
+        if part not in self._parts:
+            images = self.collection.load(part)
+            if not isinstance(images, MemoryImages) and self._size_of(images) <= SMALL:
+                images = decode_all(images, self._size_of(images))
+            self._parts[part] = images
+        return self._parts[part]
+
+    def _size_of(self, images: Any) -> int:
+        """Side of the images that the network sees."""
+        if self.cfg.image_size is not None:
+            return self.cfg.image_size
+        if isinstance(images, MemoryImages):
+            return images.pixels.shape[-1]
+        largest = max(open_image(images.encoded(0), images.name(0)).size)
+        return largest if largest <= SMALL else LARGE_SIZE
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images that the network sees."""
+        return self._size_of(self._part("train"))
+
+    @property
+    def preset(self) -> Preset:
+        """Augmentation and normalisation."""
+        return find_preset(self.cfg.augment or self._default_augment())
+
+    def _default_augment(self) -> str:
+        return "okddip" if isinstance(self._part("train"), MemoryImages) else "imagenet"
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """What pixels are normalised with."""
+        return self.preset.normalisation_for(self.num_classes)
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False):
+        """Builds the model, and notes in the task's state how its images must be prepared."""
+        if not from_checkpoint:
+            self._remember_preparation()
+        return super().build_model(cfg, from_checkpoint)
+
+    def _remember_preparation(self) -> None:
+        """What `tsa-mt classify` needs to know and the options may leave open."""
+        normalisation = self.normalisation
+        preparation = {
+            "class_names": self.class_names,
+            "image_size": self.image_size,
+            "mean": list(normalisation.mean),
+            "std": list(normalisation.std),
+        }
+        self.state.merge_state_dict(preparation)
+
+    def max_positions(self) -> None:
+        """Images have no length."""
+        return None
+
+
+def _check(cfg: ImageClassificationConfig) -> None:
+    if Path(cfg.data).is_file():
+        raise ValueError(f"{cfg.data} is a file; give the folder that holds it")
+    if cfg.augment:
+        find_preset(cfg.augment)
+    if cfg.valid_split < 0:
+        raise ValueError(f"--valid-split is {cfg.valid_split}; it must be 0 or more")
+    if cfg.image_size is not None and cfg.image_size < 1:
+        raise ValueError(f"--image-size is {cfg.image_size}; it must be at least 1")
+    if cfg.fp16 or cfg.bf16:
+        raise ValueError(
+            f"--{'fp16' if cfg.fp16 else 'bf16'} would keep BatchNorm statistics in half precision; "
+            f"use --bf16-autocast (any device) or --amp (GPU), which keep them in float32"
+        )
+    if cfg.valid_subset.split(",")[0] == "test" and not cfg.disable_validation:
+        raise ValueError(
+            "the first --valid-subset is 'test', so checkpoints would be chosen on the test part; "
+            "use --valid-subset valid,test to watch it, or --disable-validation and fairseq-validate "
+            "--valid-subset test afterwards"
+        )
