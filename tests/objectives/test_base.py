@@ -59,8 +59,6 @@ def test_label_smoothing_is_off_unless_given():
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_option_has_a_published_default_and_a_help_text(name):
-    import dataclasses
-
     for option in dataclasses.fields(OBJECTIVES[name].Config):
         assert option.default is not dataclasses.MISSING
         assert option.metadata["help"]
