@@ -65,6 +65,24 @@ class TeacherOutputs:
         return TeacherOutputs([feature[index] for feature in self.features], self.projections)
 
 
+class _ScaledGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a number."""
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tuple[Tensor, None]:
+        return grad * ctx.factor, None
+
+
+def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
+    """The same tensor; the gradient that flows back through it is multiplied by ``factor``."""
+    return _ScaledGradient.apply(tensor, factor)
+
+
 def join_passes(passes: Sequence[BranchOutputs]) -> BranchOutputs:
     """One `BranchOutputs` for several dropout passes over the same rows.
 

@@ -13,7 +13,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
-import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
@@ -141,7 +140,7 @@ class OnlineKDCriterion(FairseqCriterion):
             context,
             chunk_rows=self.kd_chunk_rows,
             observer=lambda *chunk: self._observe(model, *chunk),
-            teachers=self._taught_rows(passes, keep),
+            teachers=self._taught_rows(model, sample, passes, keep),
         )
         if objective.ramps:
             result.statistics["ramp"] = target.shape[0] * objective.ramp(context)
@@ -151,7 +150,12 @@ class OnlineKDCriterion(FairseqCriterion):
         like = next(model.parameters()) if self.teachers else None
         return [teacher.run(net_input, like) for teacher in self.teachers]
 
-    def _taught_rows(self, passes: List[TeacherPass], keep: Tensor) -> Optional[TeacherOutputs]:
+    def _taught_rows(
+        self, model, sample, passes: List[TeacherPass], keep: Tensor
+    ) -> Optional[TeacherOutputs]:
+        averaged = getattr(model, "averaged", None)
+        if averaged is not None:
+            return averaged.teach(model, sample["net_input"]).rows(keep)
         if not passes:
             return None
         projections = [teacher.projection for teacher in self.teachers]

@@ -23,6 +23,7 @@ from tsa_mt.objectives.kd import KD, HintonKD
 from tsa_mt.objectives.kdcl import KDCL
 from tsa_mt.objectives.okddip import OKDDip
 from tsa_mt.objectives.one import ONE
+from tsa_mt.objectives.pcl import PCL
 from tsa_mt.objectives.rdrop import RDrop
 from tsa_mt.objectives.sokd import SOKD
 from tsa_mt.objectives.tsa import TSA
@@ -35,6 +36,7 @@ __all__ = [
     "KDCL",
     "OBJECTIVES",
     "ONE",
+    "PCL",
     "SOKD",
     "TSA",
     "Context",

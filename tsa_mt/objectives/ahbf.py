@@ -81,6 +81,7 @@ class AHBF(Objective):
 
     Config = AHBFConfig
     default_tree = "ladder"
+    fuses_features = True
     ordered = True
 
     def __init__(self, *args, **options):

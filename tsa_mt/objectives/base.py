@@ -76,10 +76,9 @@ class Objective(nn.Module):
         Config: Frozen dataclass of the options.
         name: Registered name.
         default_tree: Preset used when no tree is given.
+        fuses_features: Whether `fuse` reads the leaves' features.
         ordered: Whether the order of the leaves but the leader matters.
         rescales_trunk: Whether the gradient of every fork is divided by its number of branches.
-        average_decay: Decay per update of an averaged copy of the whole model that teaches through
-            ``Context.teacher``; ``None`` for no such copy.
         needs_teacher: Whether `terms` reads the teachers' logits from its context.
         needs_bridge: Whether one more branch grows out of the teacher; its logits come last.
     """
@@ -87,9 +86,9 @@ class Objective(nn.Module):
     Config: Type[ObjectiveConfig] = ObjectiveConfig
     name: str = ""
     default_tree: str = "tsa"
+    fuses_features: bool = False
     ordered: bool = False
     rescales_trunk: bool = False
-    average_decay: Optional[float] = None
     needs_teacher: bool = False
     needs_bridge: bool = False
 
@@ -123,6 +122,14 @@ class Objective(nn.Module):
     def passes(self) -> int:
         """How often a batch goes through the model: twice under R-Drop."""
         return 2 if self.config.rdrop_weight else 1
+
+    @property
+    def average_decay(self) -> Optional[float]:
+        """Decay per update of an averaged copy of the whole model, ``None`` for no such copy.
+
+        The logits of its leaves are what ``Context.teacher`` holds.
+        """
+        return None
 
     @property
     def projections(self) -> List[Projection]:
@@ -261,10 +268,14 @@ class Objective(nn.Module):
     def _fuse_standalone(
         self, features: Optional[Sequence[Tensor]], trunk: Optional[Tensor]
     ) -> BranchOutputs:
-        if features is None and trunk is None:
-            return BranchOutputs([])
         leaves = len(self.tree.leaves)
         features = list(features or ())
+        if self.fuses_features and leaves > 1 and len(features) != self.passes * leaves:
+            raise ValueError(
+                f"objective {self.name!r} fuses the features of {self.passes * leaves} leaves, got "
+                f"{len(features)}; pass features=[...] with one (rows, {self.feature_dim}) tensor "
+                f"per logits tensor"
+            )
         trunks = [None] * self.passes if trunk is None else trunk.chunk(self.passes)
         return self.fuse_passes(
             [
@@ -315,6 +326,11 @@ class Objective(nn.Module):
             self._check_shape(f"logits of leaf {leaf}", tensor, target)
 
     def _check_teachers(self, logits: Sequence[Tensor], target: Tensor) -> Optional[Predictions]:
+        if self.average_decay is not None and len(logits) != self.leaves:
+            raise ValueError(
+                f"objective {self.name!r} needs the logits of {self.leaves} averaged leaves, got "
+                f"{len(logits)}; pass teacher_logits=[...] with one (rows, classes) tensor per leaf"
+            )
         if self.average_decay is None and bool(len(logits)) != self.needs_teacher:
             raise ValueError(
                 f"objective {self.name!r} needs a teacher; pass teacher_logits=[...] with one "

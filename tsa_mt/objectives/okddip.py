@@ -72,6 +72,7 @@ class OKDDip(Objective):
 
     Config = OKDDipConfig
     default_tree = "fork"
+    fuses_features = True
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)

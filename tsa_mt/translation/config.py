@@ -65,7 +65,8 @@ class TreeTransformerConfig(ObjectiveFields, FlatTransformerConfig):
         default="",
         metadata={
             "help": "tree of decoder layers: a notation such as '2(2(2,2),2(2,2))', or a preset "
-            "(chain, tsa, tsa_unbalanced, fork, ladder, peers); empty = the objective's own preset"
+            "(chain, tsa, tsa_unbalanced, fork, ladder, peers); empty = the objective's own preset, "
+            "peers with --peer-encoders"
         },
     )
     branch_projection: ChoiceEnum(["shared", "separate"]) = field(
@@ -77,6 +78,13 @@ class TreeTransformerConfig(ObjectiveFields, FlatTransformerConfig):
         metadata={
             "help": "how branches start when a plain Transformer checkpoint is loaded: newly drawn, "
             "or copied from the leader's layers"
+        },
+    )
+    peer_encoders: bool = field(
+        default=False,
+        metadata={
+            "help": "give every branch at the root its own encoder: whole networks as peers, for "
+            "trees whose root has no layers, such as '0(6,6,6)'; embeddings stay shared"
         },
     )
     decode_branch: int = field(

@@ -5,16 +5,17 @@ The leader is the unmodified stock decoder under stock parameter names. The othe
 depth where they start, so that every shared node runs exactly once per step.
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
-from tsa_mt.branches import BranchOutputs, Projection
+from tsa_mt.branches import BranchOutputs, Projection, scale_gradient
 from tsa_mt.objectives.base import Objective
 from tsa_mt.teacher import TeacherPass
+from tsa_mt.translation.encoder import peer_encoding
 from tsa_mt.tree import Node, Tree
 
 NO_ALIGNMENT = -1
@@ -70,11 +71,34 @@ class TreeDecoder(TransformerDecoderBase):
             else {}
         )
         self.branches.objective = objective
+        if objective.rescales_trunk:
+            self._rescale_forks(shared_encoder=not cfg.peer_encoders)
 
     def _own_nodes(self) -> List[Node]:
         """The nodes that are not on the leader's path."""
         leader = {node.index for node in self.tree.leader}
         return [node for node in self.tree.nodes if node.index not in leader]
+
+    def _rescale_forks(self, shared_encoder: bool) -> None:
+        """Divides what flows back through a fork by its number of branches.
+
+        That holds for the hidden state at the fork, and for what the layers above it send into an
+        encoder that they share.
+        """
+        at_fork, to_encoder = {0: 1.0}, {0: 1.0}
+        for node in self.tree.nodes:
+            share = 1.0 / max(1, len(node.children))
+            for child in node.children:
+                at_fork[child] = share * (1.0 if node.layers else at_fork[node.index])
+                to_encoder[child] = share * to_encoder[node.index] if shared_encoder else 1.0
+            for number, layer in enumerate(self._layers_of(node)):
+                factor = 1.0 if number else at_fork[node.index]
+                layer.register_forward_pre_hook(_gradient_scaler(factor, to_encoder[node.index]))
+
+    def _layers_of(self, node: Node) -> List[nn.Module]:
+        if str(node.index) in self.branches.nodes:
+            return list(self.branches.nodes[str(node.index)])
+        return list(self.layers[node.start : node.stop])
 
     def _new_projection(self, classes: int) -> nn.Linear:
         projection = nn.Linear(self.output_embed_dim, classes, bias=False)
@@ -203,22 +227,28 @@ class TreeDecoder(TransformerDecoderBase):
         for node in self._own_nodes():
             state = leader_states[0] if node.parent is None else states[node.parent]
             for layer in self.branches.nodes[str(node.index)]:
-                state = run(layer, state)
+                state = run(layer, state, self._peer_of(node))
             states[node.index] = state
         return states
+
+    def _peer_of(self, node: Node) -> str:
+        """Name of the child of the root that a node belongs to, the root's own for the root."""
+        while node.parent:
+            node = self.tree.nodes[node.parent]
+        return str(node.index)
 
     def _layer_runner(
         self, prev_output_tokens, encoder_out, incremental_state, full_context_alignment
     ):
         """A function that runs one layer with the masks that the stock decoder would give it."""
-        encoded, encoder_mask = _encoder_states(encoder_out)
         if incremental_state is not None:
             prev_output_tokens = prev_output_tokens[:, -1:]
         padding = prev_output_tokens.eq(self.padding_idx)
         padding_mask = padding if self.cross_self_attention or padding.any() else None
         causal = incremental_state is None and not full_context_alignment
 
-        def run(layer: nn.Module, state: Tensor) -> Tensor:
+        def run(layer: nn.Module, state: Tensor, peer: str = "") -> Tensor:
+            encoded, encoder_mask = _encoder_states(peer_encoding(encoder_out, peer))
             return layer(
                 state,
                 encoded,
@@ -236,6 +266,18 @@ class TreeDecoder(TransformerDecoderBase):
             state = self.branches.layer_norms[str(leaf)](state)
         state = state.transpose(0, 1)  # length x batch x dim -> batch x length x dim
         return state if self.project_out_dim is None else self.project_out_dim(state)
+
+
+def _gradient_scaler(state_factor: float, encoder_factor: float) -> Callable:
+    """A hook that scales the gradients of a decoder layer's two inputs."""
+
+    def hook(layer: nn.Module, inputs: Tuple[Any, ...]) -> Tuple[Any, ...]:
+        state, encoded, *rest = inputs
+        if encoded is not None:
+            encoded = scale_gradient(encoded, encoder_factor)
+        return (scale_gradient(state, state_factor), encoded, *rest)
+
+    return hook
 
 
 def _encoder_states(encoder_out):

@@ -13,13 +13,15 @@ from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from torch import Tensor
 
-from tsa_mt.branches import BranchOutputs, Projection
+from tsa_mt.averaged import Averaged
+from tsa_mt.branches import Projection
 from tsa_mt.objectives import Objective, build_objective
 from tsa_mt.options import chosen_options, default_tree
 from tsa_mt.teacher import TeacherPass
 from tsa_mt.translation.bridge import drop_idle_bridge, find_bridge
 from tsa_mt.translation.config import TreeTransformerConfig, flat_namespace
 from tsa_mt.translation.decoder import TreeDecoder
+from tsa_mt.translation.encoder import TreeEncoder
 from tsa_mt.translation.warm_start import add_missing_branches
 from tsa_mt.tree import Tree
 
@@ -58,7 +60,18 @@ class TreeTransformer(TransformerModelBase):
             model.decoder.branches.bridge = find_bridge(
                 args.kd_teacher, task, model.objective.config
             )
+        objective = model.objective
+        if objective.average_decay is not None and objective.leaves > 1:
+            model.decoder.branches.averaged = Averaged(model, objective.average_decay)
         return model
+
+    @classmethod
+    def build_encoder(cls, cfg, src_dict, embed_tokens):
+        """Builds the stock encoder, or one with encoders for the peers."""
+        if not cfg.peer_encoders:
+            return super().build_encoder(cfg, src_dict, embed_tokens)
+        always = cfg.decode_branch != 0
+        return TreeEncoder(cfg, src_dict, embed_tokens, resolve_tree(cfg), always)
 
     @classmethod
     def build_decoder(cls, cfg, tgt_dict, embed_tokens):
@@ -86,6 +99,11 @@ class TreeTransformer(TransformerModelBase):
     def objective(self) -> Objective:
         """What the leaves learn; its trainable parts live under ``decoder.branches``."""
         return self.decoder.branches.objective
+
+    @property
+    def averaged(self) -> Optional[Averaged]:
+        """The averaged copy of the model, for an objective whose peers it teaches."""
+        return getattr(self.decoder.branches, "averaged", None)
 
     @property
     def tree(self) -> Tree:
@@ -129,16 +147,19 @@ class TreeTransformer(TransformerModelBase):
                 alignment_heads,
             )
         passes = self.objective.passes if self.training else 1  # without dropout all are alike
-        encoded = self.encoder(src_tokens.repeat(passes, 1), src_lengths=src_lengths.repeat(passes))
+        asked = {"branches": True} if isinstance(self.encoder, TreeEncoder) else {}
+        encoded = self.encoder(src_tokens.repeat(passes, 1), src_lengths.repeat(passes), **asked)
         outputs = self.decoder.branch_outputs(prev_output_tokens.repeat(passes, 1), encoded)
         if self.objective.needs_bridge:
             outputs.features.append(self.decoder.bridge_features(prev_output_tokens, teacher))
         return self.objective.fuse_passes(outputs.split(passes) * (self.objective.passes // passes))
 
     def set_num_updates(self, num_updates: int) -> None:
-        """Remembers the number of updates, which ramp-ups are measured in."""
+        """Remembers the number of updates, which ramp-ups and averages are measured in."""
         super().set_num_updates(num_updates)
         self.num_updates = num_updates
+        if self.averaged is not None:
+            self.averaged.follow(self, num_updates)
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """Lets checkpoints of plain Transformers (and of fairseq 0.12.2) load."""
@@ -150,6 +171,8 @@ class TreeTransformer(TransformerModelBase):
         """Drops what decoding does not need, before fairseq's own preparation."""
         if self.decoder.decode_branch == 0:
             self.decoder.drop_branches()
+            if isinstance(self.encoder, TreeEncoder):
+                self.encoder.branches.clear()
         super().prepare_for_inference_(cfg)
 
 
@@ -162,7 +185,8 @@ def resolve_tree(args: Any) -> Tree:
     Raises:
         ValueError: The notation is malformed, or its leader is not ``decoder_layers`` long.
     """
-    text = getattr(args, "tree", "") or default_tree(args.kd_objective)
+    default = "peers" if getattr(args, "peer_encoders", False) else default_tree(args.kd_objective)
+    text = getattr(args, "tree", "") or default
     return Tree.resolve(text, args.decoder_layers)
 
 
@@ -181,6 +205,11 @@ def _refuse_unsupported(args: Namespace, tree: Tree) -> None:
         problems.append("--base-layers: they are inserted between the layers that the tree counts")
     if getattr(args, "ddp_backend", "") == "fully_sharded":
         problems.append("--ddp-backend fully_sharded: the head needs whole projection weights")
+    if args.peer_encoders and (tree.nodes[0].layers or leaves == 1):
+        problems.append(
+            f"--peer-encoders: tree '{tree}' is no set of whole networks; its root must have no "
+            f"layers and several branches, for instance '0(6,6,6)' (preset peers)"
+        )
     if not -1 <= args.decode_branch < leaves:
         problems.append(
             f"decode_branch {args.decode_branch}: tree '{tree}' has leaves 0 to {leaves - 1}, and "

@@ -57,6 +57,8 @@ def leader_key(key: str, tree) -> str:
     Layers beyond the leader's depth (a ladder's longer branches) repeat the leader's last layer.
     """
     prefix, _, rest = key.partition(BRANCHES)
+    if prefix == "encoder":
+        return f"encoder.{rest.partition('.')[2]}"
     kind, _, rest = rest.partition(".")
     if kind == "nodes":
         node, layer, name = rest.split(".", 2)

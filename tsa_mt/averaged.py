@@ -1,0 +1,116 @@
+"""A moving average of a whole model, whose leaves teach the leaves of the model itself.
+
+The average is a set of buffers under the model's ``branches``: it is in checkpoints, gets no
+gradient and no optimizer state. It moves once per update, however many micro-batches an update has,
+and counts in a buffer how far it is, so that a resumed training goes on exactly.
+"""
+
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from tsa_mt.branches import Projection, TeacherOutputs
+
+LEFT_OUT = (".branches.objective.", ".branches.averaged.")
+"""The objective's own parameters do not run in the averaged model."""
+
+
+class Averaged(nn.Module):
+    """Exponential moving average of a model's parameters and of its floating-point buffers.
+
+    After update n the decay is ``min(1 - 1 / (n + 1), decay)``: the plain mean at first.
+
+    Args:
+        model: The model to follow.
+        decay: What remains of the average after an update.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("updates", torch.tensor(-1))  # nothing averaged yet
+        for name, tensor in _followed(model):
+            *path, leaf = name.split(".")
+            _nested(self, path).register_buffer(leaf, tensor.detach().float().clone())
+
+    def follow(self, model: nn.Module, num_updates: int) -> None:
+        """Moves towards the model's present state; does nothing if that was averaged already.
+
+        Args:
+            model: The model, after ``num_updates`` updates.
+            num_updates: Number of updates done.
+        """
+        seen = int(self.updates)
+        if num_updates <= seen:
+            return
+        share = 1.0 if seen < 0 else max(1.0 / (num_updates + 1), 1.0 - self.decay)
+        with torch.no_grad():
+            for name, tensor in _followed(model):
+                self.get_buffer(name).lerp_(tensor.float(), share)
+            self.updates.fill_(num_updates)
+
+    def teach(self, model: nn.Module, net_input: Dict[str, Any]) -> TeacherOutputs:
+        """Runs the averaged model on a batch, without gradients and without dropout.
+
+        Args:
+            model: The model that is followed.
+            net_input: What the model's forward takes.
+
+        Returns:
+            Features ``(..., dim)`` and projections of every leaf's averaged copy.
+        """
+        weights = {n: self.get_buffer(n).to(tensor.dtype) for n, tensor in _followed(model)}
+        with torch.no_grad(), _evaluation(model):
+            outputs = torch.func.functional_call(
+                model, weights, (), {**net_input, "branches": True}
+            )
+        names = {id(tensor): name for name, tensor in _followed(model)}
+        names[id(None)] = None  # of a projection without bias
+        weights[None] = None
+        projections = [
+            Projection(weights[names[id(own.weight)]], weights[names[id(own.bias)]])
+            for own in model.projections[: model.objective.leaves]
+        ]
+        return TeacherOutputs(outputs.features[: len(projections)], projections)
+
+    def __repr__(self) -> str:
+        """One line instead of the whole model's structure once more."""
+        return f"Averaged(decay={self.decay})"
+
+    def _apply(self, fn, recurse: bool = True):
+        """Stays in float32: in half precision small steps would be lost."""
+        super()._apply(fn, recurse)
+        for buffer in self.buffers():
+            if buffer.is_floating_point():
+                buffer.data = buffer.data.float()
+        return self
+
+
+def _followed(model: nn.Module) -> Iterator[Tuple[str, Tensor]]:
+    """Parameters, and buffers that checkpoints hold, with their names; tied ones once."""
+    saved = model.state_dict(keep_vars=True)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        left_out = any(part in name for part in LEFT_OUT)
+        if name in saved and tensor.is_floating_point() and not left_out:
+            yield name, tensor
+
+
+def _nested(root: nn.Module, path: List[str]) -> nn.Module:
+    """The module at ``path`` below ``root``; creates what is missing."""
+    for part in path:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root._modules[part]
+    return root
+
+
+@contextmanager
+def _evaluation(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
