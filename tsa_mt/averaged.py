@@ -92,7 +92,7 @@ def _followed(model: nn.Module) -> Iterator[Tuple[str, Tensor]]:
     """Parameters, and buffers that checkpoints hold, with their names; tied ones once."""
     saved = model.state_dict(keep_vars=True)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        left_out = any(part in name for part in LEFT_OUT)
+        left_out = any(part in f".{name}" for part in LEFT_OUT)
         if name in saved and tensor.is_floating_point() and not left_out:
             yield name, tensor
 

@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from tsa_mt.branches import BranchOutputs, Projection
+from tsa_mt.branches import BranchOutputs, Projection, scale_gradient
 from tsa_mt.tree import Node, Tree
 from tsa_mt.vision.backbone import Backbone, Pieces, run_units, stacked_logits
 
@@ -81,12 +81,18 @@ class TreeRunner:
         leader: The plain network's pieces.
         branches: The other nodes.
         tree: The tree both belong to.
+
+    Attributes:
+        rescales: Whether the gradient of every fork is divided by its number of branches.
+        fuses_maps: Whether feature maps are handed to the objective beside the features.
     """
 
     def __init__(self, leader: Pieces, branches: TreeNetwork, tree: Tree):
         self.leader = leader
         self.branches = branches
         self.tree = tree
+        self.rescales = False
+        self.fuses_maps = True
 
     def leader_logits(self, images: Tensor) -> Tensor:
         """Logits ``(batch, classes)`` of the leader alone."""
@@ -102,7 +108,7 @@ class TreeRunner:
             top, pool = self._ends(number)
             maps.append(top(states[leaf.index]))
             features.append(pool(maps[-1]).float())
-        return BranchOutputs(features, trunk=states[0], maps=maps)
+        return BranchOutputs(features, trunk=states[0], maps=maps if self.fuses_maps else None)
 
     def projections(self) -> List[Projection]:
         """The classifier of every leaf; shared ones are the same object's parameters."""
@@ -139,11 +145,14 @@ class TreeRunner:
             return self.branches.stems[str(node.index)](images)
         if node.parent is None:
             return self.leader.stem(images)
-        return states[node.parent]
+        state = states[node.parent]
+        branches = len(self.tree.nodes[node.parent].children)
+        return scale_gradient(state, 1.0 / branches) if self.rescales else state
 
 
 def _projection(classifier: nn.Module) -> Projection:
-    return Projection(classifier.weight.flatten(1), classifier.bias)
+    weight = classifier.weight
+    return Projection(weight if weight.ndim == 2 else weight.flatten(1), classifier.bias)
 
 
 def branch_sources(

@@ -9,7 +9,7 @@ https://github.com/Lan1991Xu/ONE_NeurIPS2018.
 import torch
 from torch import Tensor, nn
 
-from tsa_mt.objectives.fusion import FusionModules, softmax
+from tsa_mt.objectives.fusion import ROWS, FusionModules, softmax
 
 
 class MapMerge(nn.Module):
@@ -49,3 +49,6 @@ class MapGate(nn.Module):
 
 MAPS = FusionModules(merge=MapMerge, gate=MapGate, trunk_gate=MapGate)
 """Fusion of feature maps."""
+
+FEATURES = FusionModules(merge=ROWS.merge, gate=ROWS.gate, trunk_gate=MapGate)
+"""Fusion of pooled features, for networks whose last map is not as wide as their features."""

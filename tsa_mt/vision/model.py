@@ -7,7 +7,7 @@ some of them come from are installed; building such a one says what is missing.
 import dataclasses
 from argparse import Namespace
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -15,14 +15,15 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from tsa_mt.averaged import Averaged
 from tsa_mt.branches import BranchOutputs, Predictions, Projection
 from tsa_mt.objectives import Objective, build_objective
 from tsa_mt.options import chosen_options, default_tree, objective_fields
 from tsa_mt.tree import Tree
 from tsa_mt.vision.accuracy import accuracy_statistics
-from tsa_mt.vision.backbone import BACKBONES, Backbone, find_backbone
+from tsa_mt.vision.backbone import BACKBONES, Backbone, find_backbone, run_units
 from tsa_mt.vision.classifier import TreeNetwork, TreeRunner, branch_sources, mean_logits
-from tsa_mt.vision.fusion import MAPS
+from tsa_mt.vision.fusion import FEATURES, MAPS
 from tsa_mt.vision.trees import resolve_tree
 
 NAME = "tree_classifier"
@@ -139,23 +140,34 @@ class TreeClassifier(BaseFairseqModel):
         options = chosen_options(config)
 
         def objective(model: "TreeClassifier") -> Objective:
+            trunk, last = _widths(model.runner, backbone)
+            width = model.runner.leader.feature_dim
+            model.runner.fuses_maps = last == width
             return build_objective(
                 config.kd_objective,
                 tree,
-                feature_dim=model.runner.leader.feature_dim,
+                feature_dim=width,
                 num_classes=num_classes,
-                trunk_dim=_trunk_width(model.runner, backbone),
-                fusion=MAPS,
+                trunk_dim=trunk,
+                fusion=MAPS if last == width else FEATURES,
                 **options,
             )
 
         model = cls(backbone, tree, objective, num_classes, config)
+        model.runner.rescales = model.objective.rescales_trunk
+        if model.objective.average_decay is not None:
+            model.branches.averaged = Averaged(model, model.objective.average_decay)
         return model.to(memory_format=torch.channels_last) if config.channels_last else model
 
     @property
     def objective(self) -> Objective:
         """What the leaves learn; its trainable parts live under ``branches``."""
         return self.branches.objective
+
+    @property
+    def averaged(self) -> Optional[Averaged]:
+        """The averaged copy of the model, for an objective whose peers it teaches."""
+        return getattr(self.branches, "averaged", None)
 
     @property
     def projections(self) -> List[Projection]:
@@ -205,9 +217,11 @@ class TreeClassifier(BaseFairseqModel):
         return accuracy_statistics(predictions.logits[: len(self.tree.leaves)], target)
 
     def set_num_updates(self, num_updates: int) -> None:
-        """Remembers the number of updates, which ramp-ups are measured in."""
+        """Remembers the number of updates, which ramp-ups and averages are measured in."""
         super().set_num_updates(num_updates)
         self.num_updates = num_updates
+        if self.averaged is not None:
+            self.averaged.follow(self, num_updates)
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """Lets a plain network's state dict load: its missing branches are filled in."""
@@ -227,17 +241,17 @@ class TreeClassifier(BaseFairseqModel):
         """Nothing to prepare: classifying runs the leader alone."""
 
 
-def _trunk_width(runner: TreeRunner, backbone: Backbone) -> int:
-    """Channels of the map at the end of the root; a gate may read it."""
+def _widths(runner: TreeRunner, backbone: Backbone) -> Tuple[int, int]:
+    """Channels of the map at the end of the root, and of the map that is pooled."""
     leader = runner.leader
-    training = leader.network.training
     leader.network.eval()
     with torch.no_grad():
         images = leader.stem(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
-        for unit in leader.units[: runner.tree.nodes[0].stop]:
-            images = unit(images)
-    leader.network.train(training)
-    return images.shape[1]
+        root = runner.tree.nodes[0].stop
+        trunk = run_units(leader.units[:root], images)
+        last = leader.top(run_units(leader.units[root:], trunk))
+    leader.network.train()
+    return trunk.shape[1], last.shape[1]
 
 
 def flat_namespace(cfg: Any) -> Namespace:
