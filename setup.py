@@ -18,12 +18,14 @@ REQUIRES = [
     "sentencepiece",
     # data-prep/ and the recipes
     "pyyaml",
+    "regex",
     "tqdm",
 ]
+DATA = ["py3langid", "subword-nmt", "zstandard"]
 DEPLOY = ["ctranslate2>=4.0", "safetensors"]
 TRACK = ["tensorboardX"]
 DEMO = ["babel>=2.12"]
-VISION = ["torchvision", "pytorchcv>=0.0.74"]
+VISION = ["pillow", "pyarrow", "pytorchcv>=0.0.74"]
 TEST = ["pytest>=7", "pytest-timeout", "hypothesis>=6", "ruff"]
 
 
@@ -52,11 +54,12 @@ setup(
     python_requires=">=3.10",
     install_requires=REQUIRES,
     extras_require={
+        "data": DATA,
         "deploy": DEPLOY,
         "track": TRACK,
         "demo": DEMO,
         "vision": VISION,
-        "test": TEST + DEPLOY + TRACK + DEMO,
+        "test": TEST + DATA + DEPLOY + TRACK + DEMO + VISION,
     },
     entry_points={"console_scripts": ["tsa-mt = tsa_mt.cli:main"]},
     classifiers=[

@@ -9,16 +9,20 @@ import tsa_mt
 
 PACKAGE = Path(tsa_mt.__file__).parent
 
+CORE = {"tree", "branches", "objectives"}
+TEACHING = {"teacher", "averaged"}
+
 # room: the rooms that it may import; a room that is not named here may import all but the command
 MAY_IMPORT = {
     "tree": set(),
     "branches": {"tree"},
     "objectives": {"tree", "branches"},
-    "head": {"tree", "branches", "objectives"},
-    "teacher": {"tree", "branches", "objectives"},
-    "criterion": {"tree", "branches", "objectives", "head", "teacher"},
-    "translation": {"tree", "branches", "objectives", "options"},
-    "vision": {"tree", "branches", "objectives", "options"},
+    "head": CORE,
+    "teacher": CORE,
+    "averaged": CORE,
+    "criterion": CORE | TEACHING | {"head"},
+    "translation": CORE | TEACHING | {"options"},
+    "vision": CORE | TEACHING | {"options"},
     "compat": set(),
 }
 WITHOUT_FAIRSEQ = {"tree", "branches", "objectives", "head"}

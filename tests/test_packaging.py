@@ -48,9 +48,21 @@ def test_the_citation_file_has_this_version(root):
 
 
 def test_the_extras_are_declared(described):
-    assert set(described.get_all("Provides-Extra")) >= {
-        "test", "deploy", "vision", "track", "demo"
-    }  # fmt: skip
+    extras = set(described.get_all("Provides-Extra"))
+    assert extras == {"data", "demo", "deploy", "test", "track", "vision"}
+
+
+def test_the_doctor_knows_every_requirement_and_every_extra_but_the_tests(described):
+    found = {}
+    for line in described.get_all("Requires-Dist"):
+        name, extra = re.match(r"([\w-]+)(?:.*extra == [\"'](\w+))?", line).groups()
+        found.setdefault(extra, set()).add(name)
+    assert found.pop(None) == {*doctor.REQUIRED, "torch", "fairseq-fixed"}
+    del found["test"]
+    known = {}
+    for name, (extra, _) in doctor.OPTIONAL.items():
+        known.setdefault(extra, set()).add(name)
+    assert found == known
 
 
 def test_all_places_pin_the_same_fairseq(described, root):

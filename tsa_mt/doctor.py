@@ -24,14 +24,22 @@ REQUIRED = {
     "sacrebleu": "scoring",
     "sentencepiece": "subwords",
     "sacremoses": "tokenisation",
+    "pyyaml": "recipes",
+    "regex": "cleaning corpora",
+    "tqdm": "progress bars",
 }
 # distribution -> (extra, what it is for)
 OPTIONAL = {
+    "py3langid": ("data", "telling languages apart"),
+    "subword-nmt": ("data", "BPE as in published results"),
+    "zstandard": ("data", "zstd files"),
     "ctranslate2": ("deploy", "fast inference"),
     "safetensors": ("deploy", "the safetensors format"),
     "tensorboardX": ("track", "curves"),
     "babel": ("demo", "the demo's corpus"),
-    "torchvision": ("vision", "images"),
+    "pytorchcv": ("vision", "image networks"),
+    "pillow": ("vision", "image files"),
+    "pyarrow": ("vision", "images in Parquet files"),
 }
 
 
