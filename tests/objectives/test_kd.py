@@ -1,4 +1,4 @@
-"""Word-level distillation: values and gradients against loops in float64, teachers in every form."""
+"""Word-level distillation: values and gradients against loops in float64, and its teachers."""
 
 import math
 
@@ -149,7 +149,7 @@ def test_a_teacher_out_of_place_names_the_objectives_that_have_one():
 
 def test_a_teacher_with_another_vocabulary_is_refused():
     students, fixed, target = draw()
-    with pytest.raises(ValueError, match=r"logits of teacher 0 have shape \(5, 6\), expected \(5, 7\)"):
+    with pytest.raises(ValueError, match=r"of teacher 0 have shape \(5, 6\), expected \(5, 7\)"):
         build("kd", 1)(students, target, teacher_logits=[fixed[0][:, :-1]])
 
 

@@ -15,6 +15,8 @@ WEIGHTS = {
     "bridge_student_weight": 0.75,
 }
 
+PUBLISHED = dict.fromkeys(WEIGHTS, 1.0)
+
 
 def softmax(row, temperature):
     exponentials = [torch.exp(value / temperature) for value in row]
@@ -31,8 +33,8 @@ def smoothed_loss(row, true, smoothing):
 
 def divergence(target, other, temperature):
     """KL(target || other) of one row, its target without gradient."""
-    target = softmax(target.detach(), temperature)
-    return sum(p * torch.log(p / q) for p, q in zip(target, softmax(other, temperature), strict=True))
+    pairs = zip(softmax(target.detach(), temperature), softmax(other, temperature), strict=True)
+    return sum(p * torch.log(p / q) for p, q in pairs)
 
 
 def reference(student, bridge, teacher, target, temperature, smoothing, weights):
@@ -59,7 +61,7 @@ def build(smoothing=0.1, tree="1", **options):
     return build_objective("sokd", tree, 4, CLASSES, label_smoothing=smoothing, **options)
 
 
-@pytest.mark.parametrize("weights", [dict.fromkeys(WEIGHTS, 1.0), WEIGHTS], ids=["published", "own"])
+@pytest.mark.parametrize("weights", [PUBLISHED, WEIGHTS], ids=["published", "own"])
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
 def test_value_and_gradients_are_those_of_the_loops(temperature, weights):
     (student, bridge, teacher), target = draw()
@@ -77,9 +79,7 @@ def test_value_and_gradients_are_those_of_the_loops(temperature, weights):
 def test_the_published_temperature_is_four():
     (student, bridge, teacher), target = draw()
     terms = build()([student, bridge], target, teacher_logits=[teacher])
-    expected = reference(
-        student, bridge, teacher, target, 4.0, 0.1, dict.fromkeys(WEIGHTS, 1.0)
-    )
+    expected = reference(student, bridge, teacher, target, 4.0, 0.1, PUBLISHED)
     torch.testing.assert_close(total(terms), expected)
 
 
@@ -128,9 +128,14 @@ def test_a_tree_with_several_leaves_is_refused():
         build(tree="1(1,1)")
 
 
+def test_two_dropout_passes_are_refused():
+    with pytest.raises(ValueError, match="'sokd' has no 'rdrop_weight', got 1.0"):
+        build(rdrop_weight=1.0)
+
+
 def test_logits_of_the_bridge_are_asked_for():
     (student, _, teacher), target = draw()
-    with pytest.raises(ValueError, match="got logits of 1 leaves, but tree .1. has 2 with the bridge"):
+    with pytest.raises(ValueError, match="of 1 leaves, but tree .1. has 2 with the bridge"):
         build()([student], target, teacher_logits=[teacher])
 
 

@@ -97,8 +97,8 @@ class SOKD(Objective):
             )
         if self.config.rdrop_weight:
             raise ValueError(
-                f"objective 'sokd' has no 'rdrop_weight', got {self.config.rdrop_weight}: the bridge "
-                f"reads one pass of the teacher"
+                f"objective 'sokd' has no 'rdrop_weight', got {self.config.rdrop_weight}: the "
+                f"bridge reads one pass of the teacher"
             )
 
     def terms(
