@@ -33,9 +33,16 @@ class BranchOutputs:
         """Takes a batch that holds several dropout passes one after another apart."""
         if passes == 1:
             return [self]
-        features = zip(*(feature.chunk(passes) for feature in self.features))
-        trunks = [None] * passes if self.trunk is None else self.trunk.chunk(passes)
-        return [BranchOutputs(list(own), trunk=trunk) for own, trunk in zip(features, trunks)]
+        features = [feature.chunk(passes) for feature in self.features]
+        maps = [fmap.chunk(passes) for fmap in self.maps or ()]
+        return [
+            BranchOutputs(
+                [chunks[number] for chunks in features],
+                trunk=None if self.trunk is None else self.trunk.chunk(passes)[number],
+                maps=[chunks[number] for chunks in maps] or None,
+            )
+            for number in range(passes)
+        ]
 
     def rows(self, keep: Tensor) -> "BranchOutputs":
         """Keeps the positions where the boolean mask ``keep`` is true, flattened to rows."""

@@ -1,11 +1,14 @@
 """A tiny data-bin made in this process, and fairseq-train run in it."""
 
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # for naive_losses
 
 WORDS = [f"w{number}" for number in range(24)]
 SIZE = (

@@ -77,7 +77,8 @@ class Objective(nn.Module):
         name: Registered name.
         default_tree: Preset used when no tree is given.
         fuses_features: Whether `fuse` reads the leaves' features.
-        ordered: Whether the order of the leaves but the leader matters.
+        ordered: Whether the leaves but the leader are not interchangeable, by their places in the
+            formula or in the shapes of trainable parts.
         rescales_trunk: Whether the gradient of every fork is divided by its number of branches.
         needs_teacher: Whether `terms` reads the teachers' logits from its context.
         needs_bridge: Whether one more branch grows out of the teacher; its logits come last.

@@ -54,6 +54,7 @@ class ONE(Objective):
 
     Config = ONEConfig
     default_tree = "fork"
+    ordered = True
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)

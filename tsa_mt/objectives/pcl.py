@@ -64,6 +64,7 @@ class PCL(Objective):
 
     Config = PCLConfig
     default_tree = "fork"
+    ordered = True
     fuses_features = True
 
     def __init__(self, *args, **options):
