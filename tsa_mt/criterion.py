@@ -20,7 +20,7 @@ from fairseq.logging import metrics
 from omegaconf import II, OmegaConf
 from torch import Tensor
 
-from tsa_mt.branches import Predictions, TeacherOutputs
+from tsa_mt.branches import Predictions, Projection, TeacherOutputs
 from tsa_mt.head import HeadResult, branch_head
 from tsa_mt.objectives.base import Context, find_objective
 from tsa_mt.objectives.functional import agreement, cross_entropy, mean_pairwise_kl
@@ -135,7 +135,7 @@ class OnlineKDCriterion(FairseqCriterion):
         result = branch_head(
             objective,
             outputs.rows(keep),
-            model.projections + ([self.teachers[0].projection] if bridged else []),
+            model.projections + ([self._bridge_projection(model)] if bridged else []),
             target,
             context,
             chunk_rows=self.kd_chunk_rows,
@@ -145,6 +145,10 @@ class OnlineKDCriterion(FairseqCriterion):
         if objective.ramps:
             result.statistics["ramp"] = target.shape[0] * objective.ramp(context)
         return result, target.shape[0]
+
+    def _bridge_projection(self, model) -> Projection:
+        """The bridge's own projection where it has one, else the teacher's."""
+        return getattr(model, "bridge_projection", None) or self.teachers[0].projection
 
     def _run_teachers(self, model, net_input: Dict[str, Tensor]) -> List[TeacherPass]:
         like = next(model.parameters()) if self.teachers else None

@@ -135,10 +135,12 @@ def load_teacher(path: str, task) -> Teacher:
             f"'{os.pathsep}' (decoding the student needs none)"
         )
     stamp = os.stat(path)
-    sizes = (len(task.source_dictionary), len(task.target_dictionary))
+    sizes = [len(dictionary) for _, dictionary, _ in _tables(task)]
     key = (os.path.realpath(path), stamp.st_mtime_ns, stamp.st_size, *sizes)
     if key not in _LOADED:
-        _LOADED[key] = Teacher(_build(path, task), path)
+        model = _build(path, task)
+        adapt = getattr(model, "as_teacher", None)  # other kinds of models know how they teach
+        _LOADED[key] = Teacher(model, path) if adapt is None else adapt(path)
     return _LOADED[key]
 
 
@@ -178,6 +180,8 @@ def check_dictionaries(weights: Mapping[str, Tensor], task, path: str) -> None:
 
 
 def _tables(task) -> Tuple[tuple, ...]:
+    if task.target_dictionary is None:
+        return ()
     target = ("decoder.output_projection.weight", "decoder.embed_tokens.weight")
     return (
         ("source", task.source_dictionary, ("encoder.embed_tokens.weight",)),

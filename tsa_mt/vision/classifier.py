@@ -56,6 +56,11 @@ class TreeNetwork(nn.Module):
             if not shared_classifier:
                 self.classifiers[str(leaf)] = donor.classifier
 
+    def drop(self) -> None:
+        """Frees every branch; only the leader can run afterwards."""
+        for part in (self.stems, self.nodes, self.tops, self.pools, self.classifiers):
+            part.clear()
+
     def _adopt(self, node: Node, donor: Pieces) -> None:
         """Takes a node's units, and the stem if it starts at the image, out of a new network."""
         self.nodes[str(node.index)] = nn.ModuleList(donor.units[node.start : node.stop])
@@ -112,10 +117,10 @@ class TreeRunner:
 
     def projections(self) -> List[Projection]:
         """The classifier of every leaf; shared ones are the same object's parameters."""
-        shared = _projection(self.leader.classifier)
+        shared = projection_of(self.leader.classifier)
         own = self.branches.classifiers
         return [
-            _projection(own[str(leaf)]) if str(leaf) in own else shared
+            projection_of(own[str(leaf)]) if str(leaf) in own else shared
             for leaf in range(len(self.tree.leaves))
         ]
 
@@ -150,7 +155,8 @@ class TreeRunner:
         return scale_gradient(state, 1.0 / branches) if self.rescales else state
 
 
-def _projection(classifier: nn.Module) -> Projection:
+def projection_of(classifier: nn.Module) -> Projection:
+    """A classifier as a linear map of features, also where it is a 1x1 convolution."""
     weight = classifier.weight
     return Projection(weight if weight.ndim == 2 else weight.flatten(1), classifier.bias)
 

@@ -19,11 +19,13 @@ from tsa_mt.averaged import Averaged
 from tsa_mt.branches import BranchOutputs, Predictions, Projection
 from tsa_mt.objectives import Objective, build_objective
 from tsa_mt.options import chosen_options, default_tree, objective_fields
+from tsa_mt.teacher import TeacherPass
 from tsa_mt.tree import Tree
 from tsa_mt.vision.accuracy import accuracy_statistics
 from tsa_mt.vision.backbone import BACKBONES, Backbone, find_backbone, run_units
 from tsa_mt.vision.classifier import TreeNetwork, TreeRunner, branch_sources, mean_logits
 from tsa_mt.vision.fusion import FEATURES, MAPS
+from tsa_mt.vision.teacher import ImageTeacher, drop_idle_bridge, find_bridge
 from tsa_mt.vision.trees import resolve_tree
 
 NAME = "tree_classifier"
@@ -129,8 +131,10 @@ class TreeClassifier(BaseFairseqModel):
         config = flat_namespace(cfg)
         backbone = find_backbone(config.backbone)
         tree = resolve_tree(config.tree or default_tree(config.kd_objective), backbone)
-        classes = task.num_classes
-        return cls.with_objective(backbone, tree, classes, config)
+        model = cls.with_objective(backbone, tree, task.num_classes, config)
+        if model.objective.needs_bridge:
+            model.branches.bridge = find_bridge(config.kd_teacher, task, model.objective.config)
+        return model.to(memory_format=torch.channels_last) if config.channels_last else model
 
     @classmethod
     def with_objective(
@@ -157,7 +161,7 @@ class TreeClassifier(BaseFairseqModel):
         model.runner.rescales = model.objective.rescales_trunk
         if model.objective.average_decay is not None:
             model.branches.averaged = Averaged(model, model.objective.average_decay)
-        return model.to(memory_format=torch.channels_last) if config.channels_last else model
+        return model
 
     @property
     def objective(self) -> Objective:
@@ -175,12 +179,29 @@ class TreeClassifier(BaseFairseqModel):
         own = self.runner.projections() + self.objective.projections
         return own * self.objective.passes
 
-    def forward(self, images: Tensor, branches: bool = False):
+    @property
+    def bridge_projection(self) -> Optional[Projection]:
+        """The classifier of SOKD's bridge, where there is one."""
+        bridge = getattr(self.branches, "bridge", None)
+        return None if bridge is None else bridge.projection
+
+    def as_teacher(self, path: str) -> ImageTeacher:
+        """The leader as a frozen teacher; the model must not be used otherwise afterwards."""
+        return ImageTeacher(self, path)
+
+    def drop_branches(self) -> None:
+        """Frees everything but the leader."""
+        self.branches.drop()
+
+    def forward(
+        self, images: Tensor, branches: bool = False, teacher: Optional[TeacherPass] = None
+    ):
         """Classifies images.
 
         Args:
             images: ``(batch, 3, height, width)``, normalised.
             branches: Whether to run every node of the tree.
+            teacher: What a bridge reads; its features come last.
 
         Returns:
             Logits ``(batch, classes)`` of the leaf (or the mean) that ``decode_branch`` names; with
@@ -193,7 +214,7 @@ class TreeClassifier(BaseFairseqModel):
         ):
             if not branches:
                 return self._logits(images).float()
-            return self._branch_outputs(images)
+            return self._branch_outputs(images, teacher)
 
     def _logits(self, images: Tensor) -> Tensor:
         branch = self.config.decode_branch
@@ -207,14 +228,17 @@ class TreeClassifier(BaseFairseqModel):
             outputs.features[branch], projection.weight, projection.bias
         )
 
-    def _branch_outputs(self, images: Tensor) -> BranchOutputs:
+    def _branch_outputs(self, images: Tensor, teacher: Optional[TeacherPass]) -> BranchOutputs:
         passes = self.objective.passes if self.training else 1  # without dropout all are alike
         outputs = self.runner.outputs(images.repeat(passes, 1, 1, 1) if passes > 1 else images)
+        if self.objective.needs_bridge:
+            outputs.features.append(self.branches.bridge(teacher.hidden))
         return self.objective.fuse_passes(outputs.split(passes) * (self.objective.passes // passes))
 
     def statistics(self, predictions: Predictions, target: Tensor) -> Dict[str, Tensor]:
         """Correct predictions of every leaf and of their ensemble, for the criterion to log."""
-        return accuracy_statistics(predictions.logits[: len(self.tree.leaves)], target)
+        logits = predictions.logits[: self.objective.leaves]
+        return accuracy_statistics(logits, target, len(self.tree.leaves))
 
     def set_num_updates(self, num_updates: int) -> None:
         """Remembers the number of updates, which ramp-ups and averages are measured in."""
@@ -226,6 +250,8 @@ class TreeClassifier(BaseFairseqModel):
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """Lets a plain network's state dict load: its missing branches are filled in."""
         super().upgrade_state_dict_named(state_dict, name)
+        self._check_classes(state_dict)
+        drop_idle_bridge(state_dict, self)
         if any(key.startswith(BRANCHES) for key in state_dict):
             return
         own = self.state_dict(keep_vars=True)
@@ -236,6 +262,15 @@ class TreeClassifier(BaseFairseqModel):
                 source = sources.get(id(tensor)) if self.config.branch_init == "copy" else None
                 start = tensor if source is None else state_dict[names[id(source)]]
                 state_dict[key] = start.detach().clone()
+
+    def _check_classes(self, state_dict: Dict[str, Tensor]) -> None:
+        classifier = self.runner.leader.classifier.weight
+        name = next(n for n, parameter in self.named_parameters() if parameter is classifier)
+        if name in state_dict and len(state_dict[name]) != self.num_classes:
+            raise ValueError(
+                f"the checkpoint tells {len(state_dict[name])} classes apart, but the data have "
+                f"{self.num_classes}; use the data it was trained on"
+            )
 
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Nothing to prepare: classifying runs the leader alone."""

@@ -1,0 +1,132 @@
+"""Frozen image teachers, and the bridge that SOKD grows out of one.
+
+SOKD's bridge is what the teacher does after its second-last stage (the last stage, its norm and a
+classifier of its own), trained along with the student; it reads the teacher's map there. Code:
+https://github.com/swlzq/Semi-Online-KD (``models/wrn.py`` at de7b598).
+"""
+
+import os
+from typing import Any, Dict, List, Mapping, Optional
+
+import torch
+from torch import Tensor, nn
+
+from tsa_mt.branches import Projection
+from tsa_mt.objectives.sokd import SOKDConfig
+from tsa_mt.teacher import TeacherPass, load_teacher, teacher_paths
+from tsa_mt.vision.backbone import Pieces, run_units
+from tsa_mt.vision.classifier import projection_of
+
+BRIDGE = "branches.bridge."
+
+
+class ImageTeacher:
+    """A frozen image network; of a tree only the leader is kept.
+
+    Args:
+        model: A `tsa_mt.vision.model.TreeClassifier`.
+        path: Where it came from, for messages.
+    """
+
+    def __init__(self, model: Any, path: str):
+        model.drop_branches()
+        self.path = path
+        self.model = model.eval().requires_grad_(False)
+
+    @property
+    def pieces(self) -> Pieces:
+        """The network, taken apart."""
+        return self.model.runner.leader
+
+    @property
+    def projection(self) -> Projection:
+        """The map from its features to logits."""
+        return projection_of(self.pieces.classifier)
+
+    def run(self, net_input: Mapping[str, Tensor], like: Tensor) -> TeacherPass:
+        """Runs the teacher over a batch.
+
+        Args:
+            net_input: ``images``.
+            like: A parameter of the student; the teacher moves to its device and type.
+
+        Returns:
+            Features ``(batch, dim)`` and the map before the first and after every unit.
+        """
+        if self.projection.weight.device != like.device:
+            self.model.to(device=like.device)
+        with torch.no_grad():
+            maps = [self.pieces.stem(net_input["images"])]
+            for unit in self.pieces.units:
+                maps.append(unit(maps[-1]))
+            features = self.pieces.pool(self.pieces.top(maps[-1]))
+        return TeacherPass(features.float(), maps, {})
+
+
+class ImageBridge(nn.Module):
+    """The end of a network of the teacher's kind.
+
+    Args:
+        pieces: A network of that kind, whose end is taken.
+        start: Units that the teacher keeps for itself.
+    """
+
+    def __init__(self, pieces: Pieces, start: int):
+        super().__init__()
+        self.start = start
+        self.units = nn.ModuleList(pieces.units[start:])
+        self.top = pieces.top
+        self.pool = pieces.pool
+        self.classifier = pieces.classifier
+
+    @property
+    def projection(self) -> Projection:
+        """Its own classifier."""
+        return projection_of(self.classifier)
+
+    def forward(self, hidden: List[Tensor]) -> Tensor:
+        """Continues the teacher's maps; see `TeacherPass.hidden`.
+
+        Returns:
+            ``(batch, dim)`` features.
+        """
+        return self.pool(self.top(run_units(self.units, hidden[self.start]))).float()
+
+
+def find_bridge(paths: Optional[str], task: Any, config: SOKDConfig) -> Optional[ImageBridge]:
+    """Builds the bridge of a teacher that is at hand; ``None`` where there is none.
+
+    Args:
+        paths: ``--kd-teacher``.
+        task: The student's task, for its classes.
+        config: ``bridge_layers`` (here units; 0 = the last stage) and ``bridge_init``.
+
+    Raises:
+        ValueError: Several teachers, or a bridge as long as the teacher.
+    """
+    teachers = teacher_paths(paths)
+    if len(teachers) > 1:
+        raise ValueError(
+            f"objective 'sokd' grows its bridge out of one teacher, but --kd-teacher names "
+            f"{len(teachers)}: {', '.join(teachers)}"
+        )
+    if not teachers or not os.path.isfile(teachers[0]):
+        return None
+    teacher = load_teacher(teachers[0], task)
+    backbone = teacher.model.backbone
+    count = config.bridge_layers or backbone.stages[-1]
+    if count > backbone.depth:
+        raise ValueError(
+            f"--kd-bridge-layers is {count}, but teacher {teacher.path} has {backbone.depth} units"
+        )
+    fresh = backbone.build(task.num_classes, backbone.stages)
+    if config.bridge_init == "teacher":
+        fresh.network.load_state_dict(teacher.pieces.network.state_dict())
+    return ImageBridge(fresh, backbone.depth - count)
+
+
+def drop_idle_bridge(state_dict: Dict[str, Tensor], model: nn.Module) -> None:
+    """Removes the bridge's entries, in place, where the model was built without its teacher."""
+    if getattr(model.branches, "bridge", None) is None:
+        for key in [key for key in state_dict if key.startswith(BRIDGE)]:
+            del state_dict[key]
