@@ -30,7 +30,8 @@ class TreeDecoder(TransformerDecoderBase):
         dictionary: Target dictionary.
         embed_tokens: Target embedding.
         tree: Tree of decoder layers whose leader path is ``cfg.decoder.layers`` long.
-        objective: Owner of the trainable fusion parts, kept under ``branches``.
+        objective: Builds the owner of the trainable fusion parts, which is kept under ``branches``;
+            called last, so that the leader's initial weights are those of the plain network.
         separate_projections: Whether every leaf but the leader gets its own output projection.
         decode_branch: Which leaf `forward` decodes with; 0 is the leader, -1 the ensemble.
         no_encoder_attn: As in fairseq.
@@ -42,7 +43,7 @@ class TreeDecoder(TransformerDecoderBase):
         dictionary,
         embed_tokens,
         tree: Tree,
-        objective: Objective,
+        objective: Callable[[], Objective],
         separate_projections: bool = False,
         decode_branch: int = 0,
         no_encoder_attn: bool = False,
@@ -70,8 +71,8 @@ class TreeDecoder(TransformerDecoderBase):
             if separate_projections
             else {}
         )
-        self.branches.objective = objective
-        if objective.rescales_trunk:
+        self.branches.objective = objective()
+        if self.branches.objective.rescales_trunk:
             self._rescale_forks(shared_encoder=not cfg.peer_encoders)
 
     def _own_nodes(self) -> List[Node]:

@@ -6,6 +6,7 @@ runs every node of the tree and returns what the ``online_kd`` criterion needs.
 """
 
 from argparse import Namespace
+from functools import partial
 from typing import Any, Dict, List, Optional
 
 from fairseq.dataclass.utils import gen_parser_from_dataclass
@@ -77,19 +78,21 @@ class TreeTransformer(TransformerModelBase):
     def build_decoder(cls, cfg, tgt_dict, embed_tokens):
         """Builds the tree decoder; called by fairseq's ``build_model``."""
         tree = resolve_tree(cfg)
+        objective = partial(
+            build_objective,
+            cfg.kd_objective,
+            tree,
+            feature_dim=cfg.decoder.output_dim,
+            num_classes=len(tgt_dict),
+            trunk_dim=cfg.decoder.embed_dim,
+            **chosen_options(cfg),
+        )
         return TreeDecoder(
             cfg,
             tgt_dict,
             embed_tokens,
             tree=tree,
-            objective=build_objective(
-                cfg.kd_objective,
-                tree,
-                feature_dim=cfg.decoder.output_dim,
-                num_classes=len(tgt_dict),
-                trunk_dim=cfg.decoder.embed_dim,
-                **chosen_options(cfg),
-            ),
+            objective=objective,
             separate_projections=cfg.branch_projection == "separate",
             decode_branch=cfg.decode_branch,
             no_encoder_attn=cfg.no_cross_attention,
