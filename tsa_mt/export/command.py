@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from tsa_mt.export import ctranslate2, fairseq
+from tsa_mt.export.bridge import BRIDGE, read_bridged_teacher
 from tsa_mt.export.companions import Companions
 from tsa_mt.export.folder import digest, refuse_existing
 from tsa_mt.export.leader import PlainTransformer
@@ -37,7 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="folder to write")
     parser.add_argument("--to", required=True, choices=FORMATS, help="format of the model")
     parser.add_argument(
-        "--branch", type=int, default=0, metavar="K", help="leaf to export (default: 0, the leader)"
+        "--branch",
+        type=_branch,
+        default=0,
+        metavar="K",
+        help="leaf to export (default: 0, the leader), or 'bridge': the teacher of a semi-online "
+        "student, improved by the bridge",
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="CKPT",
+        help="with --branch bridge: the teacher (default: the one the student was trained with)",
     )
     parser.add_argument(
         "--data",
@@ -52,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{', '.join(ctranslate2.QUANTIZATIONS)} (default: as in the checkpoint)",
     )
     parser.add_argument("--force", action="store_true", help="replace an earlier export in OUT")
+
+
+def _branch(text: str) -> int | str:
+    if text != BRIDGE and not text.removeprefix("-").isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a leaf's number nor '{BRIDGE}'")
+    return text if text == BRIDGE else int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,13 +90,21 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     refuse_existing(args.out, model_file, args.force)  # before the work, not after it
-    plain, companions = read_source(args.checkpoint, args.branch, args.data)
+    plain, companions = _read(args)
     write(plain, companions, args)
     print(f"{args.out}: {plain.origin}, {plain.updates:,} updates, for {args.to}")
     if not companions.subwords:
         print(f"  no subword model was found in or above {companions.dictionaries[0].parent}")
     _print_files(Path(args.out))
     return 0
+
+
+def _read(args: argparse.Namespace) -> tuple[PlainTransformer, Companions]:
+    if args.branch == BRIDGE:
+        return read_bridged_teacher(args.checkpoint, args.teacher, args.data)
+    if args.teacher is not None:
+        raise ValueError(f"--teacher {args.teacher} goes with --branch {BRIDGE} only")
+    return read_source(args.checkpoint, args.branch, args.data)
 
 
 def _print_files(folder: Path) -> None:
