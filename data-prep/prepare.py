@@ -8,9 +8,10 @@ Started again it continues where it was stopped, and does nothing where nothing 
 
 import argparse
 import errno
+import re
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import yaml
 
@@ -40,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
                      "dictionaries of a prepared folder")
     new.add_argument("--shards", type=int, default=1, metavar="N", help="deal the training data "
                      "out to N folders data-bin0, data-bin1, ... (default 1)")
+    new.add_argument("--slice", metavar="I/N", help="prepare only slice I (from 0) of N of the "
+                     "training text, e.g. in one task of a Slurm array; needs --vocab-from")
     new.add_argument("--workers", type=int, default=available_cores(), metavar="N",
                      help="worker processes (default: all cores, %(default)s here)")
     new.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="give up a "
@@ -108,14 +111,25 @@ def options(arguments: argparse.Namespace) -> Options:
             raise DataError(f"--{name} is {getattr(arguments, name)}, must be at least 1")
     if arguments.timeout <= 0:
         raise DataError(f"--timeout is {arguments.timeout}, must be more than 0 seconds")
+    portion = _portion(arguments.slice) if arguments.slice else None
+    if portion and arguments.vocab_from is None:
+        raise DataError("--slice needs --vocab-from: slices are of use only with one vocabulary")
     splits = [name for group in arguments.splits or () for name in group.split(",") if name]
     return Options(
         out=arguments.out, local=arguments.from_local, splits=splits or None,
-        preparation=arguments.preparation, vocab_from=arguments.vocab_from,
+        preparation=arguments.preparation, portion=portion, vocab_from=arguments.vocab_from,
         shards=arguments.shards, workers=arguments.workers,
         any_checksum=arguments.any_checksum, timeout=arguments.timeout,
         say=lambda message: print(message, flush=True),
     )
+
+
+def _portion(text: str) -> Tuple[int, int]:
+    """Read ``I/N``."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or int(found[1]) >= int(found[2]):
+        raise DataError(f"--slice {text!r} must look like I/N with I from 0 to N-1")
+    return int(found[1]), int(found[2])
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -37,16 +37,25 @@ def _rewriters(settings: Clean, language: str) -> List[Normaliser]:
     if settings.unescape:
         chain.append(lambda line: html.unescape(line) if "&" in line else line)
     if settings.punctuation:
-        from sacremoses import MosesPunctNormalizer
-
-        # perl_parity: the published preparations used the perl script, quirks included
-        chain.append(MosesPunctNormalizer(language, perl_parity=True).normalize)
+        chain.append(_punctuation(language))
     if settings.control_characters:
         import regex
 
         control = regex.compile(r"\p{C}")
         chain.append(lambda line: control.sub(" ", line))
     return chain
+
+
+def _punctuation(language: str) -> Normaliser:
+    """Moses' punctuation rules, the quirks of the perl script that sacremoses lacks included."""
+    from sacremoses import MosesPunctNormalizer
+
+    moses = MosesPunctNormalizer(language, perl_parity=True)
+    if language not in ("en", "cs", "cz", "de", "es", "fr"):
+        # perl has these rules for every language but English and Czech
+        moses.substitutions.extend(moses.DE_ES_FR_QUOTATION_FOLLOWED_BY_COMMA)
+    # perl sees the line's end, which makes one of its rules apply to a final full stop and quote
+    return lambda line: moses.normalize(f"{line}\n")
 
 
 def normalise(lines: List[str], chain: List[Normaliser]) -> List[str]:

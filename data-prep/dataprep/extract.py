@@ -9,7 +9,8 @@ import xml.etree.ElementTree as ElementTree
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from zlib import crc32
 
 from dataprep.errors import DataError
 from dataprep.files import read_json, write_json, write_lines
@@ -130,8 +131,16 @@ def pairs(
     return aligned(reader, files, languages, carriage_returns)
 
 
+def sliced(stream: Pairs, number: int, count: int) -> Pairs:
+    """One of `count` slices of a stream; equal pairs are in the same slice."""
+    for pair in stream:
+        if crc32("\n".join(pair).encode()) % count == number:
+            yield pair
+
+
 def extract_piece(
-    folder: Path, prefix: str, part_lines: int, replace: Dict[str, str], **reading: Any
+    folder: Path, prefix: str, part_lines: int, replace: Dict[str, str],
+    portion: Optional[Tuple[int, int]], **reading: Any,
 ) -> Dict[str, Any]:
     """Write the parts of one piece.
 
@@ -140,6 +149,7 @@ def extract_piece(
         prefix: First half of the parts' names.
         part_lines: Pairs in a part.
         replace: Strings to replace in both sides.
+        portion: Number of the slice to take and number of slices, or None for everything.
         reading: Arguments of `pairs`.
 
     Returns:
@@ -149,6 +159,8 @@ def extract_piece(
     if (record := read_json(done)) is not None:
         return record
     stream, parts = pairs(**reading), []
+    if portion is not None:
+        stream = sliced(stream, *portion)
     while chunk := list(islice(stream, part_lines)):
         name = f"{prefix}-{len(parts):05d}"
         for side, code in enumerate(reading["languages"]):

@@ -40,6 +40,7 @@ class Options:
         local: Folder with files that the person has, or None to download.
         splits: Splits to prepare, or None for all.
         preparation: Name of the preparation, or None for the recipe's default.
+        portion: Number of the slice of the training text to prepare and number of slices, or None.
         vocab_from: Prepared folder whose subword model and dictionaries are used.
         shards: Number of data-bin folders the training data is dealt out to.
         workers: Number of worker processes.
@@ -52,6 +53,7 @@ class Options:
     local: Optional[Path] = None
     splits: Optional[List[str]] = None
     preparation: Optional[str] = None
+    portion: Optional[Tuple[int, int]] = None
     vocab_from: Optional[Path] = None
     shards: int = 1
     workers: int = 1
@@ -218,13 +220,16 @@ class Preparer:
             ]
             for x in located
         ]
-        step = Step.after(f"extract/{split}", self.work, [settings, self.recipe.part_lines])
+        portion = self.options.portion if split == "train" else None
+        step = Step.after(
+            f"extract/{split}", self.work, [settings, self.recipe.part_lines, portion]
+        )
         record = step.record()
         if record is None:
             with self._working(step, lambda: f"{record['out']:,} pairs"):
-                record = step.finish(self._extracted(step, located))
+                record = step.finish(self._extracted(step, located, portion))
         for x, (_, lines) in zip(located, record["pieces"], strict=True):
-            if x.piece.lines not in (None, lines):
+            if x.piece.lines not in (None, lines) and not portion:
                 self.options.say(
                     f"note: {x.piece.name} has {lines:,} pairs, published are {x.piece.lines:,}"
                 )
@@ -232,7 +237,9 @@ class Preparer:
         entry = {"step": "extract", "in": record["out"], "out": record["out"]}
         return Track(step, parts, counts=[{**entry, "pieces": record["pieces"]}])
 
-    def _extracted(self, step: Step, located: List[Located]) -> Dict[str, Any]:
+    def _extracted(
+        self, step: Step, located: List[Located], portion: Optional[Tuple[int, int]]
+    ) -> Dict[str, Any]:
         tasks = []
         for number, x in enumerate(located):
             reading = {
@@ -242,7 +249,7 @@ class Preparer:
                 "carriage_returns": x.piece.carriage_returns,
             }
             tasks.append((step.folder, f"{number:02d}", self.recipe.part_lines, x.piece.replace,
-                          reading))
+                          portion, reading))
         sizes = [sum(s.path.stat().st_size for s in x.files.values()) for x in located]
         found = self.pool.run(step.name, _extract_task, tasks, sizes, "B")
         pieces = [[x.piece.name, record["pairs"]] for x, record in zip(located, found, strict=True)]
@@ -601,7 +608,7 @@ class Preparer:
             "recipe": recipe.name, "title": recipe.title, "source": recipe.source,
             "target": recipe.target, "licence": recipe.licence, "preparation": self.name,
             "reproduces": self.settings.reproduces,
-            "settings": dataclasses.asdict(self.settings),
+            "settings": dataclasses.asdict(self.settings), "slice": self.options.portion,
             "versions": manifest.versions(),
             "train": f"fairseq-train {data} --user-dir \"$(tsa-mt user-dir)\" "
                      f"--source-lang {recipe.source} --target-lang {recipe.target} "
@@ -614,7 +621,7 @@ class Preparer:
             counts = encoded[name].counts if encoded else text["counts"]
             entry = {"lines": text["lines"], "steps": counts}
             expected = self.settings.expect.get(name)
-            if expected is not None:
+            if expected is not None and not self.options.portion:
                 entry["expected_lines"] = expected
                 entry["as_expected"] = expected == text["lines"]
                 if expected != text["lines"]:
@@ -658,9 +665,10 @@ class Preparer:
 
 
 def _extract_task(
-    folder: Path, prefix: str, part_lines: int, replace: Dict[str, str], reading: Dict[str, Any]
+    folder: Path, prefix: str, part_lines: int, replace: Dict[str, str],
+    portion: Optional[Tuple[int, int]], reading: Dict[str, Any],
 ) -> Dict[str, Any]:
-    return extract_piece(folder, prefix, part_lines, replace, **reading)
+    return extract_piece(folder, prefix, part_lines, replace, portion, **reading)
 
 
 def _copied(source: Path, target: Path) -> Dict[str, Any]:

@@ -199,6 +199,43 @@ def test_training_data_is_dealt_out_to_shards(custom, prepare, tmp_path):
     assert "data-bin0:data-bin1:data-bin2" in manifest(tmp_path / "three")["train"]
 
 
+def test_fairseq_trains_on_shards_as_on_one_folder(custom, prepare, tmp_path):
+    """Each epoch sees the next shard; all of them together are the training text."""
+    from fairseq.tasks.translation import TranslationConfig, TranslationTask
+
+    prepare(*custom, "--out", tmp_path / "out", "--shards", "2")
+    folders = ":".join(str(tmp_path / "out" / f"data-bin{shard}") for shard in range(2))
+    config = TranslationConfig(data=folders, source_lang="en", target_lang="de")
+    config.train_subset, config.dataset_impl = "train", None
+    task = TranslationTask.setup_task(config)
+    sizes = []
+    for epoch in (1, 2, 3):
+        task.load_dataset("train", epoch=epoch)
+        sizes.append(len(task.dataset("train")))
+    task.load_dataset("valid", epoch=2)
+    assert sizes == [150, 150, 150] and len(task.dataset("valid")) == 40
+
+
+def test_slices_make_up_the_training_text_and_share_a_vocabulary(
+    custom, prepare, tmp_path, corpus, write
+):
+    for code in ("en", "de"):
+        lines = (corpus / f"train.{code}").read_text().split("\n")[:-1]
+        write(corpus / f"train.{code}", lines + lines[::3])
+    prepare(*custom, "--out", tmp_path / "all")
+    slices = []
+    for number in range(3):
+        status, _, error = prepare(*custom, "--out", tmp_path / f"{number}", "--slice",
+                                   f"{number}/3", "--vocab-from", tmp_path / "all")
+        assert (status, error) == (0, "")
+        slices.append((tmp_path / f"{number}" / "text" / "train.de").read_text().splitlines())
+        assert (tmp_path / f"{number}/data-bin/dict.de.txt").read_bytes() == (
+            tmp_path / "all/data-bin/dict.de.txt").read_bytes()
+    whole = (tmp_path / "all" / "text" / "train.de").read_text().splitlines()
+    assert sorted(sum(slices, [])) == sorted(whole) and len(whole) == 300
+    assert all(60 < len(part) < 140 for part in slices)
+
+
 def test_a_test_set_alone_stops_after_its_text(custom, prepare, tmp_path):
     out = tmp_path / "out"
     status, _, _ = prepare(*custom, "--out", out, "--splits", "test")
@@ -226,6 +263,8 @@ def test_a_test_set_uses_the_vocabulary_of_another_folder(custom, prepare, tmp_p
     (["--workers", "0"], "--workers is 0, must be at least 1"),
     (["--timeout", "0"], "--timeout is 0.0, must be more than 0"),
     (["--vocab-from", "/nowhere"], "--vocab-from /nowhere holds no completely prepared corpus"),
+    (["--slice", "0/2"], "--slice needs --vocab-from"),
+    (["--slice", "2/2"], "--slice '2/2' must look like I/N with I from 0 to N-1"),
     (["--set", "part_lines"], "--set 'part_lines' must look like KEY=VALUE"),
     (["--set", "part_lines=ten"], "part_lines must be int, got 'ten'"),
     (["--set", "prat_lines=10"], "unknown setting prat_lines; known are name, title"),
