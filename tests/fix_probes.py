@@ -180,6 +180,20 @@ def step_of_sgd(work):
     return f"step of {1 - weight.item():.4f}"
 
 
+@probe("ema-counters")
+def average_batch_norm(work):
+    from fairseq.models.ema import EMA
+
+    config = Namespace(ema_decay=0.5, ema_seed_model=None, ema_fp32=False, ema_start_update=0)
+    config.ema_update_freq = 1
+    model = torch.nn.BatchNorm1d(1)
+    average = EMA(model, config)
+    model.train()(torch.full((2, 1), 10.0))
+    average.step(model, 1)
+    found = average.get_model()
+    return f"mean {found.running_mean.item():.2f} after {found.num_batches_tracked.item()} batch"
+
+
 @probe("encoder-fast-path")
 def build_and_load_an_encoder_layer(work):
     from fairseq.models.transformer import TransformerConfig

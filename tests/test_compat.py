@@ -29,6 +29,7 @@ EXPECTED = {
     "bf16-flag": ("xla", "trained"),
     "fp16-on-cpu": ("(?i)cuda", "trained"),
     "amp-unscale": ("step of 0.0016", "step of 0.2000"),
+    "ema-counters": ("RuntimeError: .*can't be cast", "mean 0.50 after 1 batch"),
     "encoder-fast-path": ("True, of its parameters: 8", "False, of its parameters: 0, <All keys"),
     "length-buckets": ("TypeError: percentile", "trained"),
     "numpy-compat": ("AttributeError: .*compat", "trained"),

@@ -408,6 +408,25 @@ def _accept_ourselves() -> None:
     utils.import_user_module = import_user_module
 
 
+# --- moving averages ----------------------------------------------------------------------------
+
+
+def _copy_integers_into_average() -> None:
+    from fairseq.models.ema.ema import EMA
+
+    original = EMA.__init__
+
+    @functools.wraps(original)
+    def __init__(self, model, config, device=None, skip_keys=None):
+        values = model.state_dict().items()
+        counters = {
+            name for name, value in values if torch.is_tensor(value) and not value.is_floating_point()
+        }
+        original(self, model, config, device, {*(skip_keys or ()), *counters})
+
+    EMA.__init__ = __init__
+
+
 def _always() -> bool:
     return True
 
@@ -485,6 +504,14 @@ FIXES = (
         "every fairseq",
         _always,
         _unscale_once,
+    ),
+    Fix(
+        "ema-counters",
+        "--store-ema crashes on models with BatchNorm: it multiplies their update counters by a "
+        "fraction",
+        "every fairseq that has --store-ema",
+        _always,
+        _copy_integers_into_average,
     ),
     Fix(
         "encoder-fast-path",
