@@ -17,6 +17,7 @@ from tsa_mt.cli import main as tsa_mt_cli
 USER_DIR = Path(tsa_mt.__file__).parent
 SCRIPTS = Path(sys.executable).parent
 TREE = "1(1(1,2),1)"  # unbalanced: leaf 1 is deeper than the leader, leaf 2 is shallower
+PEERS = "0(1(2,1),2)"  # leaf 1 shares the leader's encoder, leaf 2 has its own
 SIZE = [
     *("--encoder-layers", "2", "--decoder-layers", "3"),
     *("--encoder-embed-dim", "32", "--decoder-embed-dim", "32"),
@@ -24,7 +25,7 @@ SIZE = [
     *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
 ]
 TSA = [
-    *("--user-dir", str(USER_DIR), "--arch", "tree_transformer_tiny", "--tree", TREE),
+    *("--user-dir", str(USER_DIR), "--arch", "tree_transformer_tiny"),
     *("--criterion", "online_kd", "--kd-objective", "tsa"),
 ]
 RICH = [  # every part of a stock Transformer that an export could forget
@@ -80,8 +81,8 @@ class Toy:
     def generate_arguments(self, model: Path, *more: str) -> list[str]:
         return [
             *(str(self.data), "--path", str(model), "-s", "xx", "-t", "yy", "--beam", "5"),
-            *("--remove-bpe", "sentencepiece", "--required-batch-size-multiple", "1"),
-            *("--max-tokens", "2000", "--num-workers", "0", "--cpu", *more),
+            *("--required-batch-size-multiple", "1", "--max-tokens", "2000"),
+            *("--num-workers", "0", "--cpu", *more),
         ]
 
 
@@ -151,13 +152,14 @@ def runs(toy) -> dict[str, Path]:
     """Save directories of the models, all trained side by side.
 
     ``tree`` has one table for all embeddings and projections, ``separate`` a projection and a
-    final norm for every leaf, and ``stock`` is fairseq's own Transformer with nothing shared.
+    final norm for every leaf and an encoder for the last one, and ``stock`` is fairseq's own
+    Transformer with nothing shared.
     """
     criterion = ["--criterion", "label_smoothed_cross_entropy"]
-    flags = ["--branch-projection", "separate", "--share-all-embeddings"]
+    flags = ["--tree", PEERS, "--peer-encoders", "--branch-projection", "separate"]
     finish(
-        _train(toy, "tree", 200, *TSA, "--share-all-embeddings"),
-        _train(toy, "separate", 120, *TSA, *RICH, *flags),
+        _train(toy, "tree", 200, *TSA, "--tree", TREE, "--share-all-embeddings"),
+        _train(toy, "separate", 170, *TSA, *RICH, *flags, "--share-all-embeddings"),
         _train(toy, "stock", 50, "--arch", "transformer_tiny", *criterion),
     )
     return {name: toy.folder / name for name in ("tree", "separate", "stock")}
@@ -189,6 +191,15 @@ class Decoded:
     def lines(self, name: str, *kinds: str) -> list[str]:
         prefixes = tuple(f"{kind}-" for kind in kinds)
         return [line for line in self.logs[name].splitlines() if line.startswith(prefixes)]
+
+    def values(self, name: str, kind: str) -> list[str]:
+        """The last column of one kind of line, in the order of the corpus."""
+        rows = [line[2:].split("\t") for line in self.lines(name, kind)]
+        return [row[-1] for row in sorted(rows, key=lambda row: int(row[0]))]
+
+    def text(self, name: str) -> list[str]:
+        """The translations without pieces, in the order of the corpus."""
+        return [t.replace(" ", "").replace("▁", " ").strip() for t in self.values(name, "H")]
 
 
 def decode(folder: Path, *batches: dict[str, list[str]]) -> list[Decoded]:

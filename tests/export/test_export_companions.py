@@ -72,6 +72,13 @@ def test_a_subword_model_above_the_data_folder_gets_the_name_that_fairseq_recogn
     assert companions.bpe == "sentencepiece"
 
 
+def test_the_subword_model_of_a_prepared_corpus_is_found(data, toy):
+    (data.parent / "subword").mkdir()
+    shutil.copy(toy.pieces, data.parent / "subword")
+    companions = find_companions(PAIR, data / "model.pt", data)
+    assert companions.subwords["sentencepiece.bpe.model"].parent == data.parent / "subword"
+
+
 def test_bpe_codes_are_taken_too(data):
     (data / "bpe.codes").write_text("#version: 0.2\na b\n")
     companions = find_companions(PAIR, data / "model.pt", data)

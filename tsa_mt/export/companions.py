@@ -50,7 +50,8 @@ def find_companions(
 ) -> Companions:
     """Finds the dictionaries and the subword model of a checkpoint.
 
-    The subword model is looked for in the data folder and in the folder above it.
+    The subword model is looked for in the data folder, in the folder above it, and in that
+    folder's ``subword``, where data-prep keeps it.
 
     Args:
         task: The checkpoint's task options.
@@ -104,8 +105,9 @@ def _languages(task: dict, folder: Path) -> Tuple[str, str]:
 
 
 def _subwords(folder: Path, languages: Tuple[str, str]) -> Dict[str, Path]:
-    """The subword model in the data folder, else in the one above; empty if neither has one."""
-    for place in (folder, folder.resolve().parent):
+    """The subword model in the nearest folder that has one; empty if none has."""
+    above = folder.resolve().parent
+    for place in (folder, above, above / "subword"):
         models = [path for path in sorted(place.glob("*.model")) if _is_sentencepiece(path)]
         if models:
             return _single_or_pair(models, SENTENCEPIECE, languages)

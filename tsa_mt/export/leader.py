@@ -2,7 +2,8 @@
 
 A tree checkpoint keeps its leader under stock names and everything else below a component called
 ``branches``, so the leader is what remains when those entries are dropped. Another leaf is laid
-over it: the layers, the final norm and the projection of its path take the leader's names.
+over it: the layers of its path, its final norm, and the projection and the encoder where it has
+its own, take the leader's names.
 A checkpoint of a stock Transformer passes through unchanged.
 """
 
@@ -172,13 +173,9 @@ def _branch_weights(
             f"branch {branch} does not exist: tree {tree} has the leaves 0 to {count - 1}, "
             f"0 being the leader"
         )
-    if any(name.startswith("encoder.branches.") for name in weights):
-        raise ValueError(
-            f"branch {branch} has an encoder of its own, which cannot be exported; export the "
-            f"leader (branch 0)"
-        )
     plain = {name: tensor for name, tensor in leader.items() if not STOCK_LAYER.match(name)}
     plain.update(_path_layers(weights, tree, branch))
+    plain.update(_own_encoder(weights, tree, branch))
     options["decoder_layers"] = sum(node.layers for node in tree.paths[branch])
     _take_norm(plain, weights, branch)
     _take_projection(plain, weights, branch, options)
@@ -199,6 +196,18 @@ def _path_layers(weights: StateDict, tree: Tree, branch: int) -> StateDict:
             depth = path[int(own[1])].start + int(own[2])
             layers[f"decoder.layers.{depth}.{own[3]}"] = tensor
     return layers
+
+
+def _own_encoder(weights: StateDict, tree: Tree, branch: int) -> StateDict:
+    """The encoder of a leaf that has one of its own; nothing where it shares the leader's."""
+    children = [node.index for node in tree.paths[branch][1:2]]
+    prefixes = [f"encoder.branches.{child}." for child in children]
+    return {
+        f"encoder.{name.removeprefix(prefix)}": tensor
+        for prefix in prefixes
+        for name, tensor in weights.items()
+        if name.startswith(prefix)
+    }
 
 
 def _take_norm(plain: StateDict, weights: StateDict, branch: int) -> None:
