@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from tsa_mt.branches import BranchOutputs, Predictions, log_softmax
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives.base import LEAVES, Context, LossTerms, Objective, register_objective
 from tsa_mt.objectives.config import (
     NOT_NEGATIVE,
     RampedConfig,
@@ -93,9 +93,9 @@ class AHBF(Objective):
     @property
     def gradients(self) -> Dict[str, Tuple[str, ...]]:
         """See `Objective.gradients`."""
-        fused = ("leader", "peers", "gates")
+        fused = (*LEAVES, "gates")
         return {
-            "task": ("leader", "peers"),
+            "task": LEAVES,
             "teacher_task": fused,
             "teacher": fused,
             "own": fused,

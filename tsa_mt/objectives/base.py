@@ -35,6 +35,10 @@ LossTerms = Dict[str, Tensor]
 """Named, weighted sums over rows; the loss is their plain sum."""
 
 
+LEAVES = ("leader", "peers")
+"""What a gradient reaches that reaches the logits of every leaf."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What changes from batch to batch.
@@ -139,8 +143,12 @@ class Objective(nn.Module):
 
     @property
     def gradients(self) -> Dict[str, Tuple[str, ...]]:
-        """What the gradient of every term reaches: ``leader``, ``peers``, ``gates``, ``fused``."""
-        return {"task": ("leader", "peers")}
+        """The terms, and what the gradient of each reaches.
+
+        The words are ``leader`` and ``peers`` (logits of the tree's leaves), ``bridge``, ``gates``
+        (trainable parts of the objective) and ``fused`` (extra leaves with their projections).
+        """
+        return {"task": LEAVES, "distillation": LEAVES}
 
     def fuse(self, outputs: BranchOutputs) -> BranchOutputs:
         """Runs the objective's trainable parts on what the model computed.
@@ -291,13 +299,13 @@ class Objective(nn.Module):
         if not extra:
             return logits
         every: List[Tensor] = []
+        size = len(features) // self.passes
         for number in range(self.passes):
-            block = features[: len(features) // self.passes]
-            features = features[len(block) :]
             every += logits[number * self.leaves : (number + 1) * self.leaves]
+            appended = features[number * size + self.leaves : (number + 1) * size]
             every += [
                 nn.functional.linear(feature, projection.weight, projection.bias)
-                for feature, projection in zip(block[self.leaves :], extra)
+                for feature, projection in zip(appended, extra)
             ]
         return every
 

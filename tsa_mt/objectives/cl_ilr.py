@@ -21,7 +21,7 @@ Deviation: the code adds 1e-7 to the target's probabilities, we do not.
 """
 
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Dict
 
 from torch import Tensor
 
@@ -54,11 +54,6 @@ class CLILR(Objective):
     Config = CLILRConfig
     default_tree = "fork"
     rescales_trunk = True
-
-    @property
-    def gradients(self) -> Dict[str, Tuple[str, ...]]:
-        """See `Objective.gradients`."""
-        return {"task": ("leader", "peers"), "distillation": ("leader", "peers")}
 
     def terms(
         self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context

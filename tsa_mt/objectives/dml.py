@@ -24,7 +24,7 @@ every other tree works. Deviation: no 1e-7 in the target of ``dml_mean``.
 """
 
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Dict
 
 from torch import Tensor
 
@@ -63,11 +63,6 @@ class DML(Objective):
 
     Config = DMLConfig
     default_tree = "peers"
-
-    @property
-    def gradients(self) -> Dict[str, Tuple[str, ...]]:
-        """See `Objective.gradients`."""
-        return {"task": ("leader", "peers"), "distillation": ("leader", "peers")}
 
     def terms(
         self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context

@@ -1,18 +1,18 @@
 """Independent branches: the task loss on every leaf and nothing else.
 
 With a chain it is ordinary training (fairseq's ``label_smoothed_cross_entropy``); with a tree it is
-the multi-branch control that every distillation method has to beat (``--ind`` in the OKDDip code,
-https://github.com/DefangChen/OKDDip-AAAI2020 at c6a05de).
+the multi-branch control that every distillation method has to beat (``--ind`` in the code of Chen
+et al., AAAI 2020, https://github.com/DefangChen/OKDDip-AAAI2020 at c6a05de).
 
 Loss: ``sum_k CE(z_k, y)``. Summed over leaves. Nothing is detached: there is no target.
 """
 
-from typing import Dict
+from typing import Dict, Tuple
 
 from torch import Tensor
 
 from tsa_mt.branches import Predictions
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives.base import LEAVES, Context, LossTerms, Objective, register_objective
 
 
 @register_objective("independent")
@@ -20,6 +20,11 @@ class Independent(Objective):
     """Task loss on every leaf; see the module's docstring."""
 
     default_tree = "chain"
+
+    @property
+    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+        """See `Objective.gradients`."""
+        return {"task": LEAVES}
 
     def terms(
         self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context

@@ -19,7 +19,7 @@ augmentation of every network's input. The paper's peers are whole networks (tre
 """  # noqa: E501
 
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Dict
 
 import torch
 from torch import Tensor
@@ -50,11 +50,6 @@ class KDCL(Objective):
 
     Config = KDCLConfig
     default_tree = "peers"
-
-    @property
-    def gradients(self) -> Dict[str, Tuple[str, ...]]:
-        """See `Objective.gradients`."""
-        return {"task": ("leader", "peers"), "distillation": ("leader", "peers")}
 
     def terms(
         self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context

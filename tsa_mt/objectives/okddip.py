@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from tsa_mt.branches import BranchOutputs, Predictions, log_softmax
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives.base import LEAVES, Context, LossTerms, Objective, register_objective
 from tsa_mt.objectives.config import (
     RampedConfig,
     detach_option,
@@ -86,9 +86,9 @@ class OKDDip(Objective):
         """See `Objective.gradients`."""
         detach = self.config.detach
         return {
-            "task": ("leader", "peers"),
+            "task": LEAVES,
             "peers": ("peers", "gates"),
-            "leader": ("leader",) if detach else ("leader", "peers"),
+            "leader": ("leader",) if detach else LEAVES,
         }
 
     def fuse(self, outputs: BranchOutputs) -> BranchOutputs:

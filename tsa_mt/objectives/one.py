@@ -27,7 +27,7 @@ from typing import Dict, Tuple
 from torch import Tensor
 
 from tsa_mt.branches import BranchOutputs, Predictions, log_softmax
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives.base import LEAVES, Context, LossTerms, Objective, register_objective
 from tsa_mt.objectives.config import (
     RampedConfig,
     detach_option,
@@ -64,11 +64,10 @@ class ONE(Objective):
     @property
     def gradients(self) -> Dict[str, Tuple[str, ...]]:
         """See `Objective.gradients`."""
-        reached = ("leader", "peers")
         return {
-            "task": reached,
-            "ensemble_task": (*reached, "gates"),
-            "distillation": reached if self.config.detach else (*reached, "gates"),
+            "task": LEAVES,
+            "ensemble_task": (*LEAVES, "gates"),
+            "distillation": LEAVES if self.config.detach else (*LEAVES, "gates"),
         }
 
     def fuse(self, outputs: BranchOutputs) -> BranchOutputs:

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from tsa_mt.branches import BranchOutputs, Predictions, Projection
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives.base import LEAVES, Context, LossTerms, Objective, register_objective
 from tsa_mt.objectives.config import (
     SHARE,
     RampedConfig,
@@ -87,12 +87,11 @@ class PCL(Objective):
     @property
     def gradients(self) -> Dict[str, Tuple[str, ...]]:
         """See `Objective.gradients`."""
-        leaves = ("leader", "peers")
         return {
-            "task": leaves,
+            "task": LEAVES,
             "ensemble_task": ("fused",),
-            "ensemble": leaves,
-            "averaged_peers": leaves,
+            "ensemble": LEAVES,
+            "averaged_peers": LEAVES,
         }
 
     def fuse(self, outputs: BranchOutputs) -> BranchOutputs:

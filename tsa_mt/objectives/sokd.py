@@ -30,7 +30,7 @@ teacher itself::
 """
 
 from dataclasses import dataclass
-from typing import Dict
+from typing import Dict, Tuple
 
 from torch import Tensor
 
@@ -100,6 +100,17 @@ class SOKD(Objective):
                 f"objective 'sokd' has no 'rdrop_weight', got {self.config.rdrop_weight}: the "
                 f"bridge reads one pass of the teacher"
             )
+
+    @property
+    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+        """See `Objective.gradients`."""
+        return {
+            "student_task": ("leader",),
+            "student_bridge": ("leader",),
+            "bridge_task": ("bridge",),
+            "bridge_teacher": ("bridge",),
+            "bridge_student": ("bridge",),
+        }
 
     def terms(
         self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context

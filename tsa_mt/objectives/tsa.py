@@ -21,7 +21,7 @@ Every leaf k of the tree learns from the label and from every other leaf j, pair
 """
 
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Dict
 
 from torch import Tensor
 
@@ -51,11 +51,6 @@ class TSA(Objective):
 
     Config = TSAConfig
     default_tree = "tsa"
-
-    @property
-    def gradients(self) -> Dict[str, Tuple[str, ...]]:
-        """See `Objective.gradients`."""
-        return {"task": ("leader", "peers"), "distillation": ("leader", "peers")}
 
     def terms(
         self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
