@@ -1,9 +1,10 @@
 """What the references of objectives are made of: loops over leaves, rows and classes in float64.
 
-Nothing here looks at the implementation. Inputs come from a formula, so that golden numbers do not
-depend on a random number generator.
+Nothing here looks at the implementation. Inputs come from Python's own generator, whose numbers are
+the same in every version, so that golden numbers stay valid.
 """
 
+import random
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -13,10 +14,11 @@ import torch
 ROWS, CLASSES, DIM = 3, 5, 8
 
 
-def wave(*shape, phase=0.0, scale=2.0):
-    """Numbers that look irregular and are the same everywhere."""
-    count = torch.arange(1, 1 + torch.Size(shape).numel(), dtype=torch.float64)
-    return (scale * torch.sin(2.3 * count + phase + 0.37 * count.sqrt())).reshape(shape)
+def numbers(*shape, seed=0, scale=3.0):
+    """Uniform numbers that are the same with every version of everything."""
+    draw = random.Random(seed)
+    drawn = [draw.random() for _ in range(torch.Size(shape).numel())]
+    return scale * (2 * torch.tensor(drawn, dtype=torch.float64) - 1).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Case:
     classes: int = CLASSES
     progress: float = 1.0
     smoothing: float = 0.0
-    phase: float = 0.0
+    seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -40,7 +42,7 @@ class Case:
         return torch.tensor([(2 * row + 1) % self.classes for row in range(self.rows)])
 
     def objective(self, name, feature_dim=DIM):
-        """The objective in float64 with parameters from the formula."""
+        """The objective in float64 with parameters that are drawn too."""
         from tsa_mt.objectives import build_objective
 
         okd = build_objective(
@@ -48,7 +50,7 @@ class Case:
         ).double()
         with torch.no_grad():
             for number, parameter in enumerate(okd.parameters()):
-                parameter.copy_(wave(*parameter.shape, phase=number + self.phase, scale=0.5))
+                parameter.copy_(numbers(*parameter.shape, seed=100 * self.seed + number, scale=1.0))
         return okd
 
     def inputs(self, okd):
@@ -62,7 +64,7 @@ class Case:
             "teachers": (teachers, self.rows, self.classes),
         }
         return {
-            name: wave(*shape, phase=self.phase + number).requires_grad_()
+            name: numbers(*shape, seed=100 * self.seed + 50 + number).requires_grad_()
             for number, (name, shape) in enumerate(shapes.items())
         }
 
@@ -175,7 +177,7 @@ def cases(*options, shapes=((4, 3, 5), (2, 1, 7), (3, 4, 3), (1, 2, 4)), progres
             *shape,
             progress=done,
             smoothing=0.1 * (number % 2),
-            phase=0.7 * number,
+            seed=number,
             options=chosen,
         )
         for number, (shape, chosen, done) in combined

@@ -142,7 +142,7 @@ def reached_by(okd, grads):
 
 
 def test_all_its_parameters_get_a_gradient(name):
-    okd, inputs, case = make(name, rows=16, phase=1.3)  # a phase at which no ReLU is silent
+    okd, inputs, case = make(name, rows=16)
     total(run(okd, inputs, case)).backward()
     for key, parameter in okd.named_parameters():
         assert parameter.grad is not None and parameter.grad.any(), key
