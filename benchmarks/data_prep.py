@@ -1,7 +1,7 @@
 """How fast data-prep is against the usual chain, and how its memory grows with the corpus.
 
-    python benchmarks/data_prep.py speed  --lines 200000 --work DIR    # writes DIR/speed.json
-    python benchmarks/data_prep.py memory --lines 1000000 --work DIR   # writes DIR/memory-1000000.json
+    python benchmarks/data_prep.py speed --lines 200000 --work DIR     # DIR/speed.json
+    python benchmarks/data_prep.py memory --lines 1000000 --work DIR   # DIR/memory-1000000.json
 
 `speed` takes real German-English pairs from ../shared/data (Europarl, the Bible, Tatoeba) and
 prepares the same ones in three ways, one after the other: data-prep's modern recipe, its published
@@ -23,7 +23,7 @@ import zipfile
 from collections import defaultdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("--shards", type=int, default=1, metavar="N", help="deal the training data "
                      "out to N folders data-bin0, data-bin1, ... (default 1)")
     new.add_argument("--slice", metavar="I/N", help="prepare only slice I (from 0) of N of the "
-                     "training text, e.g. in one task of a Slurm array; needs --vocab-from")
+                     "training text, e.g. in one task of a Slurm array, with --vocab-from")
     new.add_argument("--workers", type=int, default=available_cores(), metavar="N",
                      help="worker processes (default: all cores, %(default)s here)")
     new.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="give up a "
@@ -85,7 +85,9 @@ def own_files(arguments: argparse.Namespace) -> Dict[str, Any]:
         raise DataError("custom needs --source-lang, --target-lang and at least one of --train, "
                         "--valid and --test")
     pair = [arguments.source_lang, arguments.target_lang]
-    splits = {name: {"pieces": [_piece(name, files, pair)]} for name, files in given.items() if files}
+    splits = {
+        name: {"pieces": [_piece(name, files, pair)]} for name, files in given.items() if files
+    }
     if "train" in splits and "valid" not in splits:
         splits["valid"] = {"hold_out": {"per_mille": 5, "by": pair[0]}}
     return {"source": pair[0], "target": pair[1], "splits": splits}
@@ -112,8 +114,6 @@ def options(arguments: argparse.Namespace) -> Options:
     if arguments.timeout <= 0:
         raise DataError(f"--timeout is {arguments.timeout}, must be more than 0 seconds")
     portion = _portion(arguments.slice) if arguments.slice else None
-    if portion and arguments.vocab_from is None:
-        raise DataError("--slice needs --vocab-from: slices are of use only with one vocabulary")
     splits = [name for group in arguments.splits or () for name in group.split(",") if name]
     return Options(
         out=arguments.out, local=arguments.from_local, splits=splits or None,

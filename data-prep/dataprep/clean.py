@@ -116,7 +116,10 @@ def clean_part(
     if (record := read_json(done)) is not None:
         return record
     raw = [read_lines(inputs / f"{name}.{code}") for code in languages]
-    sides = [normalise(r, normalisers(settings, c, training)) for r, c in zip(raw, languages, strict=True)]
+    sides = [
+        normalise(lines, normalisers(settings, code, training))
+        for lines, code in zip(raw, languages, strict=True)
+    ]
     dropped: Dict[str, int] = {}
     if training:
         sources, targets, dropped = sieve(*sides, rules(settings, languages))

@@ -62,7 +62,9 @@ def aligned(
             break
         count += 1
         yield pair
-    rest = [sum(1 for _ in side) + (value is not end) for side, value in zip(sides, pair, strict=True)]
+    # what is left over: the line just read, and those after it
+    rest = [int(value is not end) for value in pair]
+    rest = [n + sum(1 for _ in side) for n, side in zip(rest, sides, strict=True)]
     if any(rest):
         (_, one), (_, two) = (files[code] for code in languages)
         raise DataError(
@@ -107,7 +109,9 @@ def tmx(path: Path, name: str, languages: List[str]) -> Pairs:
                 elif element.tag == "body":
                     element.clear()
     except (ElementTree.ParseError, EOFError) as fault:
-        raise DataError(f"{name} is cut off or no well-formed TMX ({fault}); get it again") from None
+        raise DataError(
+            f"{name} is cut off or no well-formed TMX ({fault}); get it again"
+        ) from None
 
 
 def _variants(unit: ElementTree.Element) -> Iterator[Tuple[str, str]]:

@@ -126,6 +126,7 @@ class Preparer:
     """
 
     def __init__(self, recipe: Recipe, options: Options, pool: Pool, fairseq_pool: Pool) -> None:
+        """See the class."""
         self.recipe, self.options = recipe, options
         self.pool, self.fairseq_pool = pool, fairseq_pool
         self.out, self.work = options.out, options.out / "work"
@@ -276,7 +277,8 @@ class Preparer:
     def _clean(self, split: str, track: Track) -> None:
         settings, training = self.settings.clean, split == "train"
         step = Step.after(
-            f"clean/{split}", self.work, [dataclasses.asdict(settings), self.languages], [track.step]
+            f"clean/{split}", self.work, [dataclasses.asdict(settings), self.languages],
+            [track.step],
         )
         tasks = [
             (track.step.folder, step.folder, name, settings, self.languages, training)
@@ -295,7 +297,10 @@ class Preparer:
                 record = step.finish({"lost": sum(lost), "parts": lost})
         entry = {"step": "duplicates", "in": total, "out": total - record["lost"]}
         track.counts.append({**entry, "dropped": {"duplicate": record["lost"]}})
-        track.parts = [(n, lines - k) for (n, lines), k in zip(track.parts, record["parts"], strict=True)]
+        track.parts = [
+            (name, lines - lost)
+            for (name, lines), lost in zip(track.parts, record["parts"], strict=True)
+        ]
         track.masks = step.folder
         # the next step reads the cleaned parts through the masks
         track.step = Step(step.name, track.step.folder, step.key)
@@ -327,8 +332,7 @@ class Preparer:
             )
             record = step.record(self.out)
             if record is None:
-                with self._working(step, lambda: _lines_of(record)):
-                    record = step.finish(self._written(step, split, track, holders))
+                record = self._written(step, split, track, holders)
             for name in (split, *holders):
                 texts[name] = self._text_entry(name, split, step, track, record["splits"][name])
         return {name: texts[name] for name in self.recipe.splits if name in texts}
@@ -336,13 +340,18 @@ class Preparer:
     def _written(self, step: Step, split: str, track: Track, holders: Dict) -> Dict[str, Any]:
         folder = self.out / "text"
         folder.mkdir(exist_ok=True)
-        with progress(step.name, sum(lines for _, lines in track.parts), " lines") as bar:
+        total = sum(lines for _, lines in track.parts)
+        with (
+            self._working(step, lambda: _lines_of(record)),
+            progress(step.name, total, " lines") as bar,
+        ):
             splits = write_text(
                 track.step.folder, track.masks, track.parts, split, holders, folder,
                 self.languages, self.recipe.part_lines, bar,
             )
-        names = [f"text/{name}.{code}" for name in splits for code in self.languages]
-        return {"splits": splits, "outputs": self._sizes(names)}
+            names = [f"text/{name}.{code}" for name in splits for code in self.languages]
+            record = step.finish({"splits": splits, "outputs": self._sizes(names)})
+        return record
 
     def _sizes(self, names: List[str]) -> Dict[str, int]:
         return {name: (self.out / name).stat().st_size for name in names}
@@ -511,7 +520,8 @@ class Preparer:
         tasks = [(track.step.folder, names, codes, types, files) for codes, files in groups]
         found = self.fairseq_pool.run("dictionary", binarise.write_dictionary, tasks)
         return {
-            path.name: record["types"] for (_, files), record in zip(groups, found, strict=True) for path in files
+            path.name: record["types"]
+            for (_, files), record in zip(groups, found, strict=True) for path in files
         }
 
     def _binarise_step(self, split: str, track: Track, dictionary: Step) -> Step:
@@ -530,7 +540,8 @@ class Preparer:
             step = self._binarise_step(split, track, before)
             record = step.record(self.out)
             if record is None:
-                with self._working(step, lambda: f"{record['lines']:,} pairs"):
+                pairs = sum(lines for _, lines in track.parts)
+                with self._working(step, lambda pairs=pairs: f"{pairs:,} pairs"):
                     record = step.finish(self._binarised(step, split, track, types))
             done[split] = record
         return done

@@ -55,14 +55,17 @@ class Pool:
     """
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
+        """See the class."""
         self.workers, self.preload = workers, list(preload)
         self.peak = 0
         self._executor: Optional[ProcessPoolExecutor] = None
 
     def __enter__(self) -> "Pool":
+        """Return the pool; workers start when there is work."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stop the workers."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 

@@ -65,6 +65,7 @@ class Locator:
     def __init__(
         self, recipe: Recipe, work: Path, local: Optional[Path], any_checksum: bool, timeout: float
     ) -> None:
+        """See the class."""
         self.recipe, self.work, self.local = recipe, work, local
         self.any_checksum, self.timeout = any_checksum, timeout
         self.records: Dict[str, Dict[str, Any]] = {}
@@ -109,7 +110,8 @@ class Locator:
         if self.local is None:
             if piece.sacrebleu:
                 return Located(piece, "text", self._sacrebleu(piece))
-            return Located(piece, piece.format, {c: self._fetched(s) for c, s in piece.files.items()})
+            fetched = {code: self._fetched(spec) for code, spec in piece.files.items()}
+            return Located(piece, piece.format, fetched)
         files = {code: self._own(spec) for code, spec in piece.files.items()}
         if all(files.values()):
             return Located(piece, piece.format, files)
@@ -185,7 +187,8 @@ class Locator:
     def _sacrebleu(self, piece: Piece) -> Dict[str, Source]:
         pair = f"{self.recipe.source}-{self.recipe.target}"
         files = {}
-        for code, path in zip(self.recipe.languages, _sacrebleu_files(piece.sacrebleu, pair), strict=True):
+        paths = _sacrebleu_files(piece.sacrebleu, pair)
+        for code, path in zip(self.recipe.languages, paths, strict=True):
             name = f"sacrebleu:{piece.sacrebleu}:{pair}.{code}"
             record = self._identified(path, name)
             self.records[name] = {**record, "origin": "sacrebleu"}

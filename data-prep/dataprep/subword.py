@@ -112,6 +112,7 @@ class SentencePieceEncoder:
     """Lines to numbers of the model's pieces."""
 
     def __init__(self, model: Path) -> None:
+        """Load a model file."""
         import sentencepiece
 
         self.processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
@@ -136,6 +137,7 @@ class BpeEncoder:
     """Lines to numbers of the subwords that occur in them."""
 
     def __init__(self, codes: Path) -> None:
+        """Load a file of merges."""
         with open(codes, encoding="utf-8") as stream:
             self.bpe = _subword_nmt("apply_bpe").BPE(stream)
 
@@ -202,7 +204,10 @@ def encode_part(
             write_lines(folder / f"{name}.{code}.types", types)
     record = {
         "in": len(raw[0]), "out": len(sides[0][2]), "dropped": dict(dropped),
-        "lengths": {c: np.bincount(side[2]).tolist() for c, side in zip(languages, sides, strict=True)},
+        "lengths": {
+            code: np.bincount(lengths).tolist()
+            for code, (_, _, lengths) in zip(languages, sides, strict=True)
+        },
     }
     write_json(done, record)
     return record

@@ -65,7 +65,8 @@ def _dealt(
         return {split: sides}
     dealt: Dict[str, List[List[str]]] = {name: [[], []] for name in (split, *holders)}
     for number, pair in enumerate(zip(*sides, strict=True), start + 1):
-        for lines, line in zip(dealt[split_of(holders, number, pair, languages)], pair, strict=True):
+        chosen = dealt[split_of(holders, number, pair, languages)]
+        for lines, line in zip(chosen, pair, strict=True):
             lines.append(line)
     return dealt
 

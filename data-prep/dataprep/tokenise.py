@@ -61,7 +61,10 @@ def tokenise_part(
     if (record := read_json(done)) is not None:
         return record
     raw = [read_kept(inputs, name, code, masks) for code in languages]
-    sides = [list(map(tokeniser(settings, c), lines)) for c, lines in zip(languages, raw, strict=True)]
+    sides = [
+        list(map(tokeniser(settings, code), lines))
+        for code, lines in zip(languages, raw, strict=True)
+    ]
     dropped: Dict[str, int] = {}
     if training:
         sources, targets, dropped = sieve(*sides, length_rules(settings.filters))

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "data-prep"))
 
 WORDS = {
-    "en": "a the man woman dog child red blue runs sits stands plays in on under street park".split(),
-    "de": "ein der Mann Frau Hund Kind rot blau läuft sitzt steht spielt in auf unter Straße".split(),
+    "en": "a the man woman dog child red blue runs sits stands plays in on under street".split(),
+    "de": "ein der Mann Frau Hund Kind rot blau läuft sitzt steht spielt in auf Straße".split(),
 }
 
 

@@ -1,6 +1,7 @@
 """A server on this machine plays the public hosts, with all their bad habits."""
 
 import hashlib
+import json
 import re
 import threading
 import time
@@ -134,8 +135,8 @@ def test_a_cut_connection_is_continued_where_it_broke(server, tmp_path):
 
 def test_a_download_of_an_earlier_run_is_continued(server, tmp_path):
     (tmp_path / "corpus.tgz.part").write_bytes(BODY[:100_000])
-    (tmp_path / "corpus.tgz.part.json").write_text(
-        '{"url": "%s", "validator": "\\"one\\""}' % server.url("good"))
+    note = {"url": server.url("good"), "validator": '"one"'}
+    (tmp_path / "corpus.tgz.part.json").write_text(json.dumps(note))
     get(server, tmp_path, "good")
     assert (tmp_path / "corpus.tgz").read_bytes() == BODY
     assert server.requests == [("/good", "bytes=100000-")]
@@ -143,8 +144,8 @@ def test_a_download_of_an_earlier_run_is_continued(server, tmp_path):
 
 def test_a_file_that_changed_on_the_server_is_fetched_anew(server, tmp_path):
     (tmp_path / "corpus.tgz.part").write_bytes(b"old" * 100)
-    (tmp_path / "corpus.tgz.part.json").write_text(
-        '{"url": "%s", "validator": "\\"zero\\""}' % server.url("good"))
+    note = {"url": server.url("good"), "validator": '"zero"'}
+    (tmp_path / "corpus.tgz.part.json").write_text(json.dumps(note))
     get(server, tmp_path, "good")
     assert (tmp_path / "corpus.tgz").read_bytes() == BODY
 

@@ -135,10 +135,11 @@ def build(folder, recipe, count):
                  for name in expanded(members, source, target, archive)}
         files = {n: gzip.compress(d, mtime=0) if n.endswith(".gz") else d for n, d in files.items()}
         if archive.endswith(".tmx.gz"):
-            unit = "<tu><tuv xml:lang='{0}'><seg>{1}</seg></tuv><tuv xml:lang='{2}'><seg>{3}</seg></tuv></tu>"
-            units = [unit.format(source, SAMPLE[source].format(n=-n - 1), target,
-                                 SAMPLE[target].format(n=-n - 1)) for n in range(50)]
-            data = f"<tmx version='1.4'><header/><body>{''.join(units)}</body></tmx>"
+            variant = "<tuv xml:lang='{}'><seg>{}</seg></tuv>"
+            units = ["".join(variant.format(code, SAMPLE[code].format(n=-n - 1))
+                             for code in (source, target)) for n in range(50)]
+            body = "".join(f"<tu>{unit}</tu>" for unit in units)
+            data = f"<tmx version='1.4'><header/><body>{body}</body></tmx>"
             (folder / archive).write_bytes(gzip.compress(data.encode()))
         elif archive.endswith("raw"):
             for name, data in files.items():

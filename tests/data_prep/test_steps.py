@@ -35,7 +35,8 @@ def cleaned(tmp_path, write, settings, pairs, training=True):
     (tmp_path / "out").mkdir()
     record = clean_part(tmp_path / "in", tmp_path / "out", "00-00000", settings, ["en", "de"],
                         training)
-    sides = [(tmp_path / "out" / f"00-00000.{c}").read_text().split("\n")[:-1] for c in ("en", "de")]
+    files = [tmp_path / "out" / f"00-00000.{code}" for code in ("en", "de")]
+    sides = [path.read_text().split("\n")[:-1] for path in files]
     return list(zip(*sides, strict=True)), record
 
 

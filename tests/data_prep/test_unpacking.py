@@ -37,8 +37,9 @@ def test_a_zip_is_unpacked_whatever_its_name(tmp_path):
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "x/../../evil"])
 def test_an_archive_that_points_outside_is_refused(tmp_path, name):
-    path = tar_with(tmp_path / "in" / "a.tgz" if (tmp_path / "in").mkdir() else tmp_path / "in/a.tgz",
-                    (name, b"evil", tarfile.REGTYPE), ("a.de", b"x", tarfile.REGTYPE))
+    (tmp_path / "in").mkdir()
+    path = tar_with(tmp_path / "in" / "a.tgz", (name, b"evil", tarfile.REGTYPE),
+                    ("a.de", b"x", tarfile.REGTYPE))
     with pytest.raises(DataError, match="points outside of the archive"):
         unpack(path, {"a.de": tmp_path / "out" / "a.de"}, 100)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a.tgz"]
@@ -47,7 +48,7 @@ def test_an_archive_that_points_outside_is_refused(tmp_path, name):
 def test_a_zip_that_points_outside_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("../evil", "evil")
-    with pytest.raises(DataError, match=r"a\.zip holds the member '\.\./evil', which points outside"):
+    with pytest.raises(DataError, match=r"a\.zip holds the member '\.\./evil', which points"):
         unpack(tmp_path / "a.zip", {"evil": tmp_path / "out"}, 100)
 
 
