@@ -7,7 +7,7 @@ https://arxiv.org/abs/2006.10369).
 """
 
 from argparse import Namespace
-from typing import Callable
+from typing import Any, Callable, Dict
 
 from fairseq.models import register_model_architecture
 from fairseq.models.transformer.transformer_legacy import (
@@ -18,7 +18,9 @@ from fairseq.models.transformer.transformer_legacy import (
     transformer_wmt_en_de,
     transformer_wmt_en_de_big,
 )
+from omegaconf import DictConfig
 
+from tsa_mt.translation.config import TreeTransformerConfig
 from tsa_mt.translation.model import NAME
 
 
@@ -69,5 +71,40 @@ ARCHITECTURES = {
 }
 """Architecture functions by name; ``tree_transformer`` itself has the dataclass's defaults."""
 
+BASE = vars(TreeTransformerConfig())
+"""What the base architecture, ``tree_transformer`` itself, sets."""
+
+
+def _sizes(function: Callable) -> Dict[str, Any]:
+    """What an architecture sets other than the base architecture does."""
+    own = Namespace()
+    function(own)
+    return {
+        name: value
+        for name, value in vars(own).items()
+        if BASE.get(name, value) != value and not str(BASE[name]).startswith("${")  # interpolated
+    }
+
+
+def _guarded(name: str, function: Callable) -> Callable:
+    """The architecture, refused where its name would have no effect.
+
+    On the command line fairseq applies it to what was typed. A YAML config comes with the base
+    sizes already filled in, and would silently build the base network under another name.
+    """
+
+    def architecture(args: Any) -> None:
+        sizes = _sizes(function) if isinstance(args, DictConfig) else {}
+        if sizes and all(args.get(option) == BASE[option] for option in sizes):
+            listing = ", ".join(f"{option}: {value}" for option, value in sizes.items())
+            raise ValueError(
+                f"the name {name!r} has no effect in a YAML config, where fairseq fills in the "
+                f"base sizes first; write _name: {NAME} with the sizes: {listing}"
+            )
+        function(args)
+
+    return architecture
+
+
 for _name, _function in ARCHITECTURES.items():
-    register_model_architecture(NAME, _name)(_function)
+    register_model_architecture(NAME, _name)(_guarded(_name, _function))

@@ -12,7 +12,7 @@ from typing import Any, List, Tuple
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import II, DictConfig, OmegaConf
 
 from tsa_mt.options import objective_fields
 
@@ -94,6 +94,7 @@ class TreeTransformerConfig(ObjectiveFields, FlatTransformerConfig):
             "(after training through --model-overrides \"{'decode_branch': k}\")"
         },
     )
+    ddp_backend: str = II("distributed_training.ddp_backend")
 
 
 def flat_namespace(cfg: Any) -> Namespace:
