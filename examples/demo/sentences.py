@@ -50,6 +50,12 @@ def pool(template: str, slot: str, kind: str, split: str) -> Tuple[Atom, ...]:
     return tuple({"test": atoms[:test], "valid": atoms[test:valid], "train": atoms[valid:]}[split])
 
 
+@cache
+def frames_for(tenses: Tuple[str, ...], kind: str) -> Tuple[Frame, ...]:
+    """The templates that allow one of the tenses and, unless it is empty, the kind of subject."""
+    return tuple(f for f in FRAMES if kind in ("", f.subject) and set(tenses) & set(f.tenses))
+
+
 def contract(german: str) -> str:
     """Join preposition and article: `in dem` to `im`, `zu der` to `zur`, `an dem` to `am`."""
     german = re.sub(r"\b(in|an) dem\b", lambda match: match[1][0] + "m", german)
@@ -116,12 +122,7 @@ class Sampler:
             where: What the template has to satisfy besides.
             negated: Put the German negation at its place.
         """
-        choice = [
-            frame
-            for frame in FRAMES
-            if kind in ("", frame.subject) and set(tenses) & set(frame.tenses) and where(frame)
-        ]
-        frame = self.rng.choice(choice)
+        frame = self.rng.choice([f for f in frames_for(tuple(tenses), kind) if where(f)])
         self.templates.append(frame.name)
         tense = self.rng.choice([tense for tense in frame.tenses if tense in tenses])
         subject = subject or self.subject(frame)
