@@ -35,8 +35,8 @@ class _MirrorFault(Exception):
         self.final = final
 
 
-def fetch(name: str, download: Download, path: Path, timeout: float) -> Dict[str, Any]:
-    """Download one file, unless it is there.
+def fetch(name: str, download: Download, path: Path, timeout: float) -> str:
+    """Download one file.
 
     Args:
         name: The file's name in the recipe.
@@ -45,7 +45,7 @@ def fetch(name: str, download: Download, path: Path, timeout: float) -> Dict[str
         timeout: Seconds without data (or at a crawl) after which a mirror is given up.
 
     Returns:
-        ``sha256``, ``bytes``, ``checked`` and ``url``.
+        The address that delivered it.
 
     Raises:
         DataError: No mirror delivered the right file.
@@ -54,14 +54,17 @@ def fetch(name: str, download: Download, path: Path, timeout: float) -> Dict[str
     for url in download.urls:
         for attempt in range(ATTEMPTS):
             try:
-                _transfer(url, name, path, timeout)
-                record = checked(path, name, download)
-                return {**record, "url": url}
+                part = _transfer(url, name, path, timeout)
+                checked(part, name, download)
             except _MirrorFault as fault:
                 reason, final = str(fault), fault.final
             except DataError as fault:
-                path.unlink()
+                part.unlink()
                 reason, final = str(fault), True
+            else:
+                os.replace(part, path)
+                _note(path).unlink()
+                return url
             if final or attempt == ATTEMPTS - 1:
                 break
             time.sleep(min(2**attempt, timeout / 10))
@@ -110,11 +113,14 @@ def checked(path: Path, name: str, download: Download, strict: bool = True) -> D
     return record
 
 
-def _transfer(url: str, name: str, path: Path, timeout: float) -> None:
-    """Bring `url` to `path`, continuing a partial file of the same URL."""
-    if path.exists():
-        return
-    part, note = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
+def _note(path: Path) -> Path:
+    """Where the address of a partial file is kept."""
+    return path.with_name(path.name + ".part.json")
+
+
+def _transfer(url: str, name: str, path: Path, timeout: float) -> Path:
+    """Bring `url` to a file beside `path`, continuing a partial one of the same URL."""
+    part, note = path.with_name(path.name + ".part"), _note(path)
     known = read_json(note) or {}
     if known.get("url") != url:
         part.unlink(missing_ok=True)
@@ -131,8 +137,7 @@ def _transfer(url: str, name: str, path: Path, timeout: float) -> None:
         raise _MirrorFault(str(getattr(fault, "reason", "") or fault)) from None
     except (TimeoutError, ConnectionError, ssl.SSLError) as fault:
         raise _MirrorFault(str(fault) or type(fault).__name__, False) from None
-    os.replace(part, path)
-    note.unlink(missing_ok=True)
+    return part
 
 
 def _request(

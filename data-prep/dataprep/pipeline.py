@@ -103,7 +103,10 @@ def _locked(recipe: Recipe, options: Options) -> Iterator[None]:
     (out / "work").mkdir(parents=True, exist_ok=True)
     owner = (read_json(mark_file) or {}).get("recipe", recipe.name)
     if owner != recipe.name:
-        raise FileExistsError(f"{out} holds the recipe {owner}; choose another --out")
+        raise FileExistsError(
+            f"{out} holds the recipe {owner}; choose another --out (or, for a changed copy of that "
+            f"recipe, say name: {owner} in it)"
+        )
     write_json(mark_file, {"recipe": recipe.name})
     with open(out / "work" / "lock", "w") as lock:
         try:

@@ -151,8 +151,7 @@ class Locator:
         path = self.work / "fetch" / name
         download = self.recipe.downloads.get(name, Download())
         if not path.exists():
-            record = fetch(name, download, path, self.timeout)
-            self._seen[_stamp(path)] = {**record, "origin": record.pop("url")}
+            fetch(name, download, path, self.timeout)
         return self._source(path, name, members)
 
     def _source(self, path: Path, name: str, members: List[str]) -> Source:
@@ -170,7 +169,8 @@ class Locator:
         if stamp not in self._seen:
             published = self.recipe.downloads.get(name) if path.name == name else None
             record = checked(path, name, published or Download(), not self.any_checksum)
-            self._seen[stamp] = {**record, "origin": "local file"}
+            fetched = path.parent == self.work / "fetch"
+            self._seen[stamp] = {**record, "origin": "download" if fetched else "local file"}
         record = dict(self._seen[stamp])
         if "differs" in record["checked"] and not self.any_checksum:
             checked(path, name, self.recipe.downloads[name])

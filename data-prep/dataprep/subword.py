@@ -7,6 +7,7 @@ for subword-nmt a list per part. Dictionaries come later, when all counts are kn
 import contextlib
 import io
 import os
+import sys
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from dataprep.errors import DataError
 from dataprep.files import read_json, read_lines, whole, write_json, write_lines
+from dataprep.pool import progress
 from dataprep.recipe import Bpe, Filters, SentencePiece, Subword
 
 SENTENCEPIECE = "sentencepiece.bpe.model"
@@ -33,12 +35,14 @@ def sample(paths: Sequence[Path], lines: int, cap: int) -> Iterator[str]:
     """Every n-th line of some files, with n such that at most `cap` lines come out."""
     step = max(1, -(-lines // cap))
     number = 0
-    for path in paths:
-        with open(path, "rb") as stream:
-            for line in stream:
-                if number % step == 0:
-                    yield line[:-1].decode()
-                number += 1
+    with progress("learn subwords", lines, " lines") as bar:
+        for path in paths:
+            with open(path, "rb") as stream:
+                for line in stream:
+                    if number % step == 0:
+                        bar.update(step)
+                        yield line[:-1].decode()
+                    number += 1
 
 
 def learn_sentencepiece(
@@ -89,11 +93,21 @@ def learn_bpe(settings: Bpe, words: Counter, codes: Path) -> Dict[str, Any]:
     learner = _subword_nmt("learn_bpe")
     out = io.StringIO()
     counted = [f"{word} {count}" for word, count in words.items()]
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+    with _quiet_unless_watched():
         learner.learn_bpe(counted, out, settings.merges, is_dict=True)
     with whole(codes) as path:
         path.write_text(out.getvalue(), encoding="utf-8")
     return {"merges": out.getvalue().count("\n") - 1, "learned_from": sum(words.values())}
+
+
+@contextlib.contextmanager
+def _quiet_unless_watched() -> Iterator[None]:
+    """Keep subword-nmt's own progress bar out of log files."""
+    if sys.stderr.isatty():
+        yield
+    else:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+            yield
 
 
 def _subword_nmt(module: str) -> Any:

@@ -14,6 +14,7 @@ from typing import IO, Dict, Iterator, Optional
 
 from dataprep.errors import DataError
 from dataprep.files import BLOCK, whole
+from dataprep.pool import progress
 
 ENDINGS = (".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar", ".zip")
 
@@ -38,8 +39,8 @@ def unpack(archive: Path, wanted: Dict[str, Path], limit: int) -> None:
     try:
         reader = _zip if zipfile.is_zipfile(archive) else _tar
         found = set()
-        for name, stream in reader(archive, wanted):
-            _copy(stream, wanted[name], limit, f"{archive.name}//{name}")
+        for name, size, stream in reader(archive, wanted):
+            _copy(stream, wanted[name], limit, f"{archive.name}//{name}", size)
             found.add(name)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, LZMAError) as fault:
         raise DataError(
@@ -79,7 +80,7 @@ def _tar(archive: Path, wanted: Dict[str, Path]) -> Iterator[tuple]:
                 if not member.isreg():
                     raise _link(archive, name)
                 left.discard(name)
-                yield name, tar.extractfile(member)
+                yield name, member.size, tar.extractfile(member)
 
 
 def _zip(archive: Path, wanted: Dict[str, Path]) -> Iterator[tuple]:
@@ -90,13 +91,17 @@ def _zip(archive: Path, wanted: Dict[str, Path]) -> Iterator[tuple]:
                 if (member.external_attr >> 16) & 0o170000 == 0o120000 or member.is_dir():
                     raise _link(archive, name)
                 with bundle.open(member) as stream:
-                    yield name, stream
+                    yield name, member.file_size, stream
 
 
-def _copy(stream: IO[bytes], path: Path, limit: int, name: str) -> None:
+def _copy(stream: IO[bytes], path: Path, limit: int, name: str, total: int) -> None:
+    """Copy a member; `total` is what the archive claims its size to be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     size = 0
-    with whole(path) as temporary, open(temporary, "wb") as out:
+    with (
+        progress("unpack", total, "B") as bar, whole(path) as temporary,
+        open(temporary, "wb") as out,
+    ):
         while data := stream.read(BLOCK):
             size += len(data)
             if size > limit:
@@ -105,3 +110,4 @@ def _copy(stream: IO[bytes], path: Path, limit: int, name: str) -> None:
                     "unpack_limit_gb in the recipe"
                 )
             out.write(data)
+            bar.update(len(data))

@@ -1,13 +1,16 @@
 """A server on this machine plays the public hosts, with all their bad habits."""
 
 import hashlib
+import io
 import json
 import re
+import tarfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import yaml
 from dataprep.errors import DataError
 from dataprep.fetch import fetch
 from dataprep.recipe import Download
@@ -42,6 +45,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send(206, BODY[start:], Content_Range=span, ETag='"one"')
         else:
             self.send(200, BODY, ETag='"one"')
+
+    def answer_archive(self):
+        self.send(200, self.server.archive)
 
     def answer_moved(self):
         self.send(302, Location="/again")
@@ -116,15 +122,60 @@ def get(server, path, *names, sha256=SHA256, timeout=5.0):
 
 @pytest.mark.parametrize("name", ["good", "moved", "slow"])
 def test_a_file_arrives_directly_over_redirects_and_slowly(server, tmp_path, name):
-    record = get(server, tmp_path, name)
+    assert get(server, tmp_path, name) == server.url(name)
     assert (tmp_path / "corpus.tgz").read_bytes() == BODY
-    assert record == {"sha256": SHA256, "bytes": len(BODY), "checked": "sha256",
-                      "url": server.url(name)}
     assert [p.name for p in tmp_path.iterdir()] == ["corpus.tgz"]
 
 
-def test_a_file_without_a_known_checksum_is_recorded_as_not_checked(server, tmp_path):
-    assert get(server, tmp_path, "good", sha256=None)["checked"] == "no"
+def own_recipe(tmp_path, server, archive, *names):
+    """A recipe whose only archive, with another one inside, comes from the server."""
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w:gz") as tar:
+        for code in ("en", "de"):
+            text = "".join(f"{code} sentence number {i} of {i * i % 97}\n" for i in range(200))
+            member = tarfile.TarInfo(f"in/train.{code}")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    with tarfile.open(archive, "w") as tar:
+        member = tarfile.TarInfo("out/inner.tgz")
+        member.size = inner.tell()
+        inner.seek(0)
+        tar.addfile(member, inner)
+    server.archive = archive.read_bytes()
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({
+        "title": "t", "source": "en", "target": "de", "licence": "l", "tested": "t",
+        "default": "modern", "splits": {
+            "train": {"pieces": [{"name": "p", "files": "a.tar//out/inner.tgz//in/train.{lang}"}]},
+            "valid": {"hold_out": {"every": 10}}},
+        "downloads": {"a.tar": {"urls": [server.url(name) for name in names]}},
+        "preparations": {"modern": {"reproduces": "r", "subword": {
+            "sentencepiece": {"vocab_size": 300}}}}}))
+    return path
+
+
+def test_a_corpus_is_fetched_from_the_second_mirror_unpacked_twice_and_prepared(
+    server, tmp_path, prepare
+):
+    path = own_recipe(tmp_path, server, tmp_path / "a.tar", "dead", "archive")
+    arguments = [path, "--out", tmp_path / "out", "--workers", "1"]
+    status, _, error = prepare(*arguments)
+    assert (status, error) == (0, "")
+    found = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert found["files"]["a.tar"] == {
+        "bytes": len(server.archive), "checked": "no", "origin": "download",
+        "sha256": hashlib.sha256(server.archive).hexdigest()}
+    assert found["splits"]["train"]["pairs"] == 180
+    server.requests.clear()
+    assert "nothing to do" in prepare(*arguments)[1]
+    assert server.requests == []
+
+
+def test_nothing_is_prepared_when_no_mirror_delivers(server, tmp_path, prepare):
+    path = own_recipe(tmp_path, server, tmp_path / "a.tar", "dead", "page")
+    status, _, error = prepare(path, "--out", tmp_path / "out", "--workers", "1")
+    assert status == 1 and "a.tar could not be fetched from any of 2 mirrors" in error
+    assert not (tmp_path / "out" / "text").exists()
 
 
 def test_a_cut_connection_is_continued_where_it_broke(server, tmp_path):
@@ -158,14 +209,14 @@ def test_a_partial_file_of_another_mirror_is_not_continued(server, tmp_path):
 
 @pytest.mark.parametrize("bad", ["dead", "page", "disguised", "wrong"])
 def test_the_next_mirror_is_tried_when_one_does_not_deliver(server, tmp_path, bad):
-    assert get(server, tmp_path, bad, "good")["url"] == server.url("good")
+    assert get(server, tmp_path, bad, "good") == server.url("good")
     assert (tmp_path / "corpus.tgz").read_bytes() == BODY
 
 
 @pytest.mark.parametrize("bad", ["silent", "drip"])
 def test_a_silent_or_dripping_mirror_is_given_up(server, tmp_path, bad):
     started = time.monotonic()
-    assert get(server, tmp_path, bad, "good", timeout=0.4)["url"] == server.url("good")
+    assert get(server, tmp_path, bad, "good", timeout=0.4) == server.url("good")
     assert time.monotonic() - started < 4
 
 
@@ -176,7 +227,7 @@ def test_a_busy_mirror_is_tried_again(server, tmp_path):
 
 def test_a_host_that_refuses_connections_is_skipped(server, tmp_path):
     download = Download(urls=["http://127.0.0.1:9/x", server.url("good")], sha256=SHA256)
-    assert fetch("c", download, tmp_path / "c", 5.0)["url"] == server.url("good")
+    assert fetch("c", download, tmp_path / "c", 5.0) == server.url("good")
 
 
 def test_one_sentence_tells_what_every_mirror_said(server, tmp_path):
