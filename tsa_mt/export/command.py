@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tsa_mt.export import ctranslate2, fairseq
+from tsa_mt.export import ctranslate2, fairseq, image
 from tsa_mt.export.bridge import BRIDGE, read_bridged_teacher
 from tsa_mt.export.companions import Companions
 from tsa_mt.export.folder import digest, refuse_existing
@@ -36,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint", metavar="CKPT", help="a checkpoint, or the folder of an earlier export"
     )
     parser.add_argument("out", metavar="OUT", help="folder to write")
-    parser.add_argument("--to", required=True, choices=FORMATS, help="format of the model")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=[*FORMATS, *image.FORMATS],
+        help=f"format of the model; {', '.join(image.FORMATS)} are for image classifiers",
+    )
     parser.add_argument(
         "--branch",
         type=_branch,
@@ -62,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"type of the stored weights, with --to ctranslate2: "
         f"{', '.join(ctranslate2.QUANTIZATIONS)} (default: as in the checkpoint)",
     )
+    parser.add_argument(
+        "--ema", action="store_true", help="the averaged weights of an image classifier (--store-ema)"
+    )
     parser.add_argument("--force", action="store_true", help="replace an earlier export in OUT")
 
 
@@ -79,6 +87,10 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: The checkpoint or a file that belongs to it is missing.
         ValueError: The model, the branch or the quantization is not possible in this format.
     """
+    if args.to in image.FORMATS:
+        print(f"{args.out}: {image.export_classifier(args)}")
+        _print_files(Path(args.out))
+        return 0
     model_file, write, quantizations = FORMATS[args.to]
     if args.quantization is not None and args.quantization not in quantizations:
         raise ValueError(

@@ -124,6 +124,23 @@ class TreeRunner:
             for leaf in range(len(self.tree.leaves))
         ]
 
+    def parts(self, leaf: int) -> List[nn.Module]:
+        """Everything that one leaf runs: stem, units, top, pooling, classifier."""
+        on_leader = {node.index for node in self.tree.leader}
+        stem, units = self.leader.stem, []
+        for node in self.tree.paths[leaf]:
+            if str(node.index) in self.branches.stems:
+                stem = self.branches.stems[str(node.index)]
+            units.extend(self._units(node, on_leader))
+        own = self.branches.classifiers
+        classifier = own[str(leaf)] if str(leaf) in own else self.leader.classifier
+        return [stem, *units, *self._ends(leaf), classifier]
+
+    def _units(self, node: Node, on_leader) -> Sequence[nn.Module]:
+        if node.index in on_leader:
+            return self.leader.units[node.start : node.stop]
+        return self.branches.nodes[str(node.index)]
+
     def _ends(self, leaf: int) -> Tuple[nn.Module, nn.Module]:
         if leaf == 0:
             return self.leader.top, self.leader.pool
@@ -134,17 +151,11 @@ class TreeRunner:
         on_leader = {node.index for node in self.tree.leader}
         states: Dict[int, Tensor] = {}
         for node in self.tree.nodes:
-            if node.index in on_leader:
-                units: Sequence[nn.Module] = self.leader.units[node.start : node.stop]
-            else:
-                units = self.branches.nodes[str(node.index)]
-            state = self._start(node, on_leader, images, states)
-            states[node.index] = run_units(units, state)
+            state = self._start(node, images, states)
+            states[node.index] = run_units(self._units(node, on_leader), state)
         return states
 
-    def _start(
-        self, node: Node, on_leader, images: Tensor, states: Dict[int, Tensor]
-    ) -> Tensor:
+    def _start(self, node: Node, images: Tensor, states: Dict[int, Tensor]) -> Tensor:
         """What a node reads: its parent's map, or the image through the stem it owns."""
         if str(node.index) in self.branches.stems:
             return self.branches.stems[str(node.index)](images)
