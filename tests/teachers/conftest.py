@@ -56,17 +56,17 @@ class Toy:
         ]
         return [*map(str, arguments)]
 
-    def generate(self, checkpoint: Path, out: Path, *flags: object) -> list[str]:
-        """Hypotheses of the test set in order of their numbers."""
+    def generate(self, checkpoint: Path, out: Path, *flags: object, split="test") -> list[str]:
+        """Hypotheses of a split in order of their numbers."""
         arguments = [
             *(self.data, "--path", checkpoint, "-s", "xx", "-t", "yy", "--beam", 2, "--cpu"),
             *("--required-batch-size-multiple", 1, "--results-path", out, "--num-workers", 0),
-            *("--max-len-b", 20, *flags),
+            *("--max-len-b", 20, "--gen-subset", split, *flags),
         ]
         parser = options.get_generation_parser()
         with contextlib.redirect_stdout(None):
             generate.main(options.parse_args_and_arch(parser, [*map(str, arguments)]))
-        lines = (out / "generate-test.txt").read_text().splitlines()
+        lines = (out / f"generate-{split}.txt").read_text().splitlines()
         numbered = [line[2:].split("\t") for line in lines if line.startswith("H-")]
         return [text for _, _, text in sorted(numbered, key=lambda each: int(each[0]))]
 

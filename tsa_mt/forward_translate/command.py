@@ -1,0 +1,154 @@
+"""``tsa-mt forward-translate``: a training set with a teacher's translations as its target side."""
+
+import argparse
+import hashlib
+import shlex
+import time
+from pathlib import Path
+
+from tsa_mt.forward_translate.assembly import DATA, assemble
+from tsa_mt.forward_translate.corpus import Corpus
+from tsa_mt.forward_translate.plan import Plan, Shelf
+from tsa_mt.forward_translate.translator import Translator
+from tsa_mt.teacher import teacher_paths
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("data", metavar="DATA", help="folder that fairseq-preprocess wrote")
+    parser.add_argument("out", metavar="OUT", help="folder to write; OUT/data-bin is to train on")
+    parser.add_argument(
+        "--teacher", required=True, metavar="CKPT[:CKPT...]", help="checkpoint, or an ensemble"
+    )
+    parser.add_argument("-s", "--source-lang", metavar="L", help="(default: as DATA's files say)")
+    parser.add_argument("-t", "--target-lang", metavar="L", help="(default: as DATA's files say)")
+    parser.add_argument("--beam", type=int, default=5, help="beam size (default: 5)")
+    parser.add_argument(
+        "--max-tokens", type=int, default=8000, help="tokens of one batch (default: 8000)"
+    )
+    parser.add_argument("--fp16", action="store_true", help="decode in half precision")
+    parser.add_argument("--cpu", action="store_true", help="decode on the CPU")
+    parser.add_argument(
+        "--generate",
+        default="",
+        metavar="FLAGS",
+        help="more flags of fairseq-generate in one string, for instance '--lenpen 0.6'",
+    )
+    parser.add_argument(
+        "--keep-too-long",
+        action="store_true",
+        help="sentences too long for the teacher keep their reference (default: an error)",
+    )
+    parser.add_argument(
+        "--chunk-sentences",
+        type=int,
+        default=10000,
+        metavar="N",
+        help="sentences that a kill can cost (default: 10000)",
+    )
+    parser.add_argument(
+        "--distributed-world-size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of workers that share the chunks; each runs this command with its own rank, "
+        "and once more without both flags binarises (default: 1)",
+    )
+    parser.add_argument(
+        "--distributed-rank", type=int, default=0, metavar="R", help="this worker, from 0"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that binarise (default: 1)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT/data-bin if it exists")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Translates what is not translated yet, and binarises when all of it is.
+
+    Raises:
+        FileExistsError: OUT/data-bin exists and ``--force`` is not given.
+        FileNotFoundError: The corpus or a teacher is missing.
+        ValueError: An argument is out of range, OUT holds chunks of another run, or sentences are
+            too long for the teacher.
+    """
+    out = Path(args.out)
+    _check(args, out)
+    corpus = Corpus(Path(args.data), args.source_lang, args.target_lang)
+    shelf = Shelf(out, _plan(args, corpus))
+    device = ["--cpu"] if args.cpu else []
+    translator = Translator(corpus, args.teacher, shelf.plan.flags + device)
+    kept = {split: translator.too_long(split) for split in corpus.splits}
+    _refuse_too_long(kept, translator.limit, args.keep_too_long)
+    _translate(translator, shelf, args.distributed_rank, args.distributed_world_size)
+    if args.distributed_world_size > 1:
+        print(
+            f"{len(shelf.missing())} of {len(shelf.plan.chunks)} chunks are not there yet; run "
+            f"once more without --distributed-world-size when all workers are done"
+        )
+        return 0
+    made = assemble(corpus, shelf, out, kept, args.workers)
+    total, references = sum(shelf.plan.sentences.values()), sum(map(len, kept.values()))
+    print(f"{made}: {total:,} sentences, {references:,} of them with their reference")
+    return 0
+
+
+def _check(args: argparse.Namespace, out: Path) -> None:
+    if (out / DATA).exists() and not args.force:
+        raise FileExistsError(f"{out / DATA} exists; pass --force to replace it")
+    for name, least in (("beam", 1), ("max_tokens", 1), ("chunk_sentences", 1), ("workers", 1)):
+        if getattr(args, name) < least:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} is {getattr(args, name)}; it must be {least} or more")
+    if not 0 <= args.distributed_rank < args.distributed_world_size:
+        raise ValueError(
+            f"--distributed-rank is {args.distributed_rank}; with --distributed-world-size "
+            f"{args.distributed_world_size} it must be from 0 to {args.distributed_world_size - 1}"
+        )
+
+
+def _plan(args: argparse.Namespace, corpus: Corpus) -> Plan:
+    paths = [Path(path) for path in teacher_paths(args.teacher)]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"teacher {path} does not exist")
+    flags = ["--beam", str(args.beam), "--max-tokens", str(args.max_tokens)]
+    half = ["--fp16"] if args.fp16 else []
+    return Plan(
+        data=[_sha256(corpus.file(split, 0)) for split in corpus.splits],
+        teacher=[_sha256(path) for path in paths],
+        flags=[*flags, *half, *shlex.split(args.generate)],
+        sentences={split: len(corpus.dataset(split, 0)) for split in corpus.splits},
+        chunk_sentences=args.chunk_sentences,
+    )
+
+
+def _sha256(path: Path) -> str:
+    sha256 = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+    return sha256.hexdigest()
+
+
+def _refuse_too_long(kept: dict[str, set[int]], limit: int, allowed: bool) -> None:
+    for split, numbers in kept.items():
+        if numbers and not allowed:
+            raise ValueError(
+                f"{len(numbers)} sentences of {split} are longer than the {limit} tokens that the "
+                f"teacher reads, the first is number {min(numbers)}; pass --keep-too-long to let "
+                f"them keep their reference"
+            )
+
+
+def _translate(translator: Translator, shelf: Shelf, rank: int, world: int) -> None:
+    chunks = shelf.plan.chunks
+    mine, missing = chunks[rank::world], set(shelf.missing())
+    for number, chunk in enumerate(mine, start=1):
+        if chunk not in missing:
+            continue
+        start = time.monotonic()
+        found = translator.translate(chunk)
+        shelf.put(chunk, found)
+        seconds = time.monotonic() - start
+        print(f"chunk {number} of {len(mine)}: {len(found)} sentences, {seconds:.1f} s", flush=True)

@@ -1,0 +1,137 @@
+"""What is to be translated in which chunks, and the finished chunks on disk.
+
+A chunk is written beside its place and renamed, so that a file under its name is a finished chunk
+and a run that was killed goes on where it stopped. The plan lies beside the chunks: a folder never
+mixes the chunks of two runs.
+"""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CHUNKS = "chunks"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One share of a split: fairseq's shard ``number`` of ``total``."""
+
+    split: str
+    number: int
+    total: int
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return f"{self.split}.{self.number + 1}-of-{self.total}.tsv"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the translations depend on.
+
+    Attributes:
+        data: SHA-256 of the source side of every split.
+        teacher: SHA-256 of every checkpoint of the teacher.
+        flags: Decoding flags.
+        sentences: Number of sentences of every split.
+        chunk_sentences: How many sentences a chunk has, about.
+    """
+
+    data: list[str]
+    teacher: list[str]
+    flags: list[str]
+    sentences: dict[str, int]
+    chunk_sentences: int
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        """All chunks of all splits, in order."""
+        totals = {
+            split: max(1, -(-count // self.chunk_sentences))
+            for split, count in self.sentences.items()
+        }
+        return [
+            Chunk(split, number, total)
+            for split, total in totals.items()
+            for number in range(total)
+        ]
+
+
+class Shelf:
+    """The folder with the finished chunks of one plan.
+
+    Args:
+        folder: Where the command writes; chunks go to a folder in it.
+        plan: What they are chunks of.
+
+    Raises:
+        ValueError: The folder holds chunks of another plan.
+    """
+
+    def __init__(self, folder: Path, plan: Plan):
+        self.folder = folder / CHUNKS
+        self.plan = plan
+        self.folder.mkdir(parents=True, exist_ok=True)
+        recorded = self.folder / "plan.json"
+        if recorded.is_file():
+            self._compare(json.loads(recorded.read_text(encoding="utf-8")))
+        else:
+            _write(recorded, json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+
+    def _compare(self, recorded: dict) -> None:
+        wanted = dataclasses.asdict(self.plan)
+        changed = [name for name, value in wanted.items() if recorded.get(name) != value]
+        if changed:
+            details = "; ".join(f"{n} was {recorded.get(n)}, is {wanted[n]}" for n in changed)
+            raise ValueError(
+                f"{self.folder} holds chunks of another run ({details}); "
+                f"repeat that run's arguments, name another folder, or delete this one"
+            )
+
+    def missing(self) -> list[Chunk]:
+        """The chunks that are not finished."""
+        return [chunk for chunk in self.plan.chunks if not self._path(chunk).is_file()]
+
+    def _path(self, chunk: Chunk) -> Path:
+        return self.folder / chunk.name
+
+    def put(self, chunk: Chunk, translations: dict[int, str]) -> None:
+        """Stores a chunk: a line per sentence, its number and its translation."""
+        lines = [f"{number}\t{translations[number]}\n" for number in sorted(translations)]
+        _write(self._path(chunk), "".join(lines))
+
+    def translations(self, split: str) -> list[str | None]:
+        """All translations of a split in order; ``None`` where there is none.
+
+        Raises:
+            ValueError: A sentence was translated twice.
+        """
+        found: list[str | None] = [None] * self.plan.sentences[split]
+        for chunk in self.plan.chunks:
+            if chunk.split != split:
+                continue
+            with open(self._path(chunk), encoding="utf-8", newline="\n") as file:
+                for line in file:
+                    number, text = line.rstrip("\n").split("\t", 1)
+                    if found[int(number)] is not None:
+                        raise ValueError(
+                            f"sentence {number} of {split} was translated twice; delete "
+                            f"{self._path(chunk)} and run again"
+                        )
+                    found[int(number)] = text
+        return found
+
+    def tidy(self) -> None:
+        """Removes what killed runs left half written; no other worker may be at work."""
+        for path in self.folder.glob(".*.partial"):
+            path.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(partial, path)
