@@ -29,11 +29,21 @@ def parse(user_dir):
     return os.path.realpath(os.path.dirname(sys.modules["tsa_mt"].__file__))
 
 
+def forget_editable_install():
+    """Takes back what the environment's own editable install of tsa_mt has done at start-up."""
+    sys.meta_path[:] = [f for f in sys.meta_path if "tsa_mt" not in getattr(f, "__module__", "")]
+    for name in [name for name in sys.modules if name.startswith("__editable___tsa_mt")]:
+        del sys.modules[name]
+
+
 def try_case(case, answer):
+    """One case in a child process; puts its outcome on a queue."""
     os.dup2(2, 1)
     os.chdir(case["cwd"])
     sys.path[:] = [path for path in sys.path if path != os.path.dirname(__file__)]
+    forget_editable_install()
     if case["site"]:
+        sys.path.insert(0, case["site"])  # its finder has the name of the environment's own
         site.addsitedir(case["site"])
     try:
         if case["imported"]:
