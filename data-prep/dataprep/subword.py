@@ -51,7 +51,7 @@ def learn_sentencepiece(
     """Learn a joint SentencePiece model from a sample of the training text.
 
     Raises:
-        DataError: The text is too small for the vocabulary.
+        DataError: The vocabulary does not hold the text's characters, or a setting is wrong.
     """
     import sentencepiece
 
@@ -62,12 +62,12 @@ def learn_sentencepiece(
             sentence_iterator=sample(paths, lines, settings.sample), model_writer=out,
             vocab_size=settings.vocab_size, model_type=settings.model_type,
             character_coverage=settings.character_coverage, byte_fallback=settings.byte_fallback,
-            hard_vocab_limit=settings.model_type == "bpe", num_threads=THREADS, minloglevel=2,
+            hard_vocab_limit=False, num_threads=THREADS, minloglevel=2,
         )
     except RuntimeError as fault:
         raise DataError(
             f"SentencePiece could not learn {settings.vocab_size} pieces from {lines:,} lines: "
-            f"{' '.join(str(fault).split())}. Set a smaller vocab_size"
+            f"{' '.join(str(fault).split())}. Set another vocab_size"
         ) from None
     with whole(model) as path:
         path.write_bytes(out.getvalue())

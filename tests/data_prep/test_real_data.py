@@ -60,7 +60,7 @@ def test_sacremoses_alone_differs_only_where_a_last_word_keeps_its_stop(
 def test_multi30k_has_its_published_numbers_of_lines(tmp_path, prepare, shared):
     arguments = ["multi30k-en-de", "--from-local", shared / "multi30k", "--out", tmp_path / "out",
                  "--workers", "1", "--set",
-                 "preparations.modern.subword.sentencepiece={vocab_size: 2000, model_type: bpe}"]
+                 "preparations.modern.subword.sentencepiece.vocab_size=2000"]
     assert prepare(*arguments)[0] == 0
     found = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     published = {"train": 29_000, "valid": 1_014, "test": 1_000, "test1": 1_000, "test2": 461}
@@ -91,7 +91,7 @@ def test_the_tatoeba_zip_is_split_by_english_sentence(tmp_path, prepare, shared)
     status, said, _ = prepare(
         "tatoeba-de-en", "--from-local", shared / "tatoeba", "--out", tmp_path / "out",
         "--workers", "1", "--set", "preparations.modern.clean.filters.max_chars=25", "--set",
-        "preparations.modern.subword.sentencepiece={vocab_size: 2000, model_type: bpe}")
+        "preparations.modern.subword.sentencepiece.vocab_size=2000")
     assert status == 0 and "169,197 pairs" in said
     english = {s: set(lines(tmp_path / "out" / "text" / f"{s}.en"))
                for s in ("train", "valid", "test")}
@@ -105,7 +105,7 @@ def test_europarl_is_prepared_as_ones_own_files(tmp_path, prepare, shared):
     status, _, error = prepare(
         "custom", "--source-lang", "de", "--target-lang", "en", "--train", *files, "--out",
         tmp_path / "out", "--workers", "1", "--set",
-        "preparations.modern.subword.sentencepiece={vocab_size: 4000, model_type: bpe}")
+        "preparations.modern.subword.sentencepiece.vocab_size=4000")
     assert (status, error) == (0, "")
     found = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     steps = {step["step"]: step for step in found["splits"]["train"]["steps"]}

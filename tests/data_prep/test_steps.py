@@ -201,12 +201,20 @@ def test_a_model_holds_no_path_and_is_the_same_every_time(tmp_path, write, sente
     assert b"another" not in models[0] and str(tmp_path).encode() not in models[0]
 
 
-def test_a_vocabulary_too_large_for_the_text_is_one_sentence(tmp_path, write, sentences):
+def test_a_vocabulary_too_small_for_the_characters_is_one_sentence(tmp_path, write, sentences):
     path = write(tmp_path / "text", sentences("en", 50))
-    settings = SentencePiece(vocab_size=9000, model_type="bpe")
-    with pytest.raises(DataError, match="could not learn 9000 pieces from 50 lines.*smaller vocab"):
+    settings = SentencePiece(vocab_size=90)
+    with pytest.raises(DataError, match="could not learn 90 pieces from 50 lines.*another vocab"):
         learn_sentencepiece(settings, [path], 50, tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_small_text_gets_the_pieces_that_it_holds(tmp_path, write, sentences, kind):
+    path = write(tmp_path / "text", sentences("en", 50))
+    settings = SentencePiece(vocab_size=9000, model_type=kind)
+    found = learn_sentencepiece(settings, [path], 50, tmp_path / "m")
+    assert 256 < found["pieces"] < 9000
 
 
 def test_merges_learned_from_counts_are_those_learned_from_text(tmp_path, sentences):
