@@ -82,7 +82,8 @@ def sample(task):
         generator = torch.Generator().manual_seed(seed)
 
         def draw(length):
-            words = torch.randint(dictionary.nspecial, len(dictionary), (length,), generator=generator)
+            span = (dictionary.nspecial, len(dictionary))
+            words = torch.randint(*span, (length,), generator=generator)
             return [*words.tolist(), dictionary.eos()]
 
         sources, targets = [draw(n) for n in source], [draw(n) for n in target]

@@ -52,9 +52,10 @@ def test_branches_start_from_weights_of_their_own(tree):
     model = tree(branch_projection="separate", share_decoder_input_output_embed=True)
     drawn = [p for p in model.parameters() if p.dim() > 1]
     assert len({p.double().sum().item() for p in drawn}) == len(drawn)
-    spread = {k: v.weight.std().item() for k, v in model.decoder.branches.output_projections.items()}
-    assert list(spread) == ["1", "2"]
-    assert all(value == pytest.approx(16**-0.5, rel=0.1) for value in spread.values())
+    own = model.decoder.branches.output_projections
+    assert list(own) == ["1", "2"]
+    spread = [projection.weight.std().item() for projection in own.values()]
+    assert spread == pytest.approx([16**-0.5] * 2, rel=0.1)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -162,7 +163,8 @@ def test_what_a_tree_cannot_honour_is_refused_with_the_reason(tree, name):
 
 
 def test_all_refusals_are_told_at_once(tree):
-    with pytest.raises(ValueError, match="cannot be built with .*layerdrop.*; .*adaptive.*; .*base"):
+    message = "cannot be built with .*layerdrop.*; .*adaptive.*; .*base"
+    with pytest.raises(ValueError, match=message):
         tree(decoder_layerdrop=0.1, adaptive_softmax_cutoff="10,20", base_layers=1)
 
 

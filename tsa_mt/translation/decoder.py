@@ -5,7 +5,7 @@ The leader is the unmodified stock decoder under stock parameter names. The othe
 depth where they start, so that every shared node runs exactly once per step.
 """
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.models.transformer import TransformerDecoderBase
@@ -143,13 +143,19 @@ class TreeDecoder(TransformerDecoderBase):
         )
         if self.decode_branch == 0:
             return (features if features_only else self.output_layer(features)), extra
+        ensemble = self.decode_branch < 0
         leaves = self._leaf_features(
-            features, extra, prev_output_tokens, encoder_out, incremental_state,
+            range(len(self.tree.leaves)) if ensemble else [self.decode_branch],
+            features,
+            extra,
+            prev_output_tokens,
+            encoder_out,
+            incremental_state,
             full_context_alignment,
         )
-        if self.decode_branch < 0:
+        if ensemble:
             return self._mean_log_probs(leaves), extra
-        leaf = leaves[self.decode_branch]
+        (leaf,) = leaves
         return (leaf if features_only else self.branch_output_layer(leaf, self.decode_branch)), extra
 
     def branch_outputs(
@@ -168,7 +174,8 @@ class TreeDecoder(TransformerDecoderBase):
         features, extra = self.extract_features(
             prev_output_tokens, encoder_out, alignment_layer=NO_ALIGNMENT
         )
-        leaves = self._leaf_features(features, extra, prev_output_tokens, encoder_out)
+        every = range(len(self.tree.leaves))
+        leaves = self._leaf_features(every, features, extra, prev_output_tokens, encoder_out)
         trunk = extra["inner_states"][self.tree.nodes[0].stop]
         return BranchOutputs(leaves, trunk=trunk.transpose(0, 1))  # -> batch x length x dim
 
@@ -205,6 +212,7 @@ class TreeDecoder(TransformerDecoderBase):
 
     def _leaf_features(
         self,
+        wanted: Sequence[int],
         leader: Tensor,
         extra: Dict[str, List[Tensor]],
         prev_output_tokens: Tensor,
@@ -212,21 +220,24 @@ class TreeDecoder(TransformerDecoderBase):
         incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
         full_context_alignment: bool = False,
     ) -> List[Tensor]:
-        """Final features of all leaves, given the leader's and its hidden states."""
+        """Final features of the wanted leaves, given the leader's and its hidden states."""
         run = self._layer_runner(
             prev_output_tokens, encoder_out, incremental_state, full_context_alignment
         )
-        hidden = self._node_states(extra["inner_states"], run)
-        leaves = [leader]
-        for number, leaf in enumerate(self.tree.leaves[1:], start=1):
-            leaves.append(self._finish(hidden[leaf.index], number))
-        return leaves
+        hidden = self._node_states(wanted, extra["inner_states"], run)
+        ends = [leaf.index for leaf in self.tree.leaves]
+        return [self._finish(hidden[ends[k]], k) if k else leader for k in wanted]
 
-    def _node_states(self, leader_states: List[Tensor], run) -> Dict[int, Tensor]:
-        """The hidden state ``(length, batch, dim)`` at the end of every node, by node index."""
+    def _node_states(
+        self, wanted: Sequence[int], leader_states: List[Tensor], run
+    ) -> Dict[int, Tensor]:
+        """The hidden state ``(length, batch, dim)`` at the end of every node above wanted leaves."""
         states = {node.index: leader_states[node.stop] for node in self.tree.leader}
+        above = {node.index for leaf in wanted for node in self.tree.paths[leaf]}
         for node in self._own_nodes():
-            state = leader_states[0] if node.parent is None else states[node.parent]
+            if node.index not in above:
+                continue
+            state = states[node.parent]
             for layer in self.branches.nodes[str(node.index)]:
                 state = run(layer, state, self._peer_of(node))
             states[node.index] = state
