@@ -203,9 +203,8 @@ def _unpack(archive: Path, layout: Layout) -> Dict[str, bytes]:
                 if member.isfile() and name in layout.files:
                     found[name] = tar.extractfile(member).read()
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise ValueError(
-            f"archive {archive} is damaged ({type(error).__name__}: {error}); fetch it again"
-        ) from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise ValueError(f"archive {archive} is damaged ({reason}); fetch it again") from None
     missing = [name for name in layout.files if name not in found]
     if missing:
         raise ValueError(

@@ -65,6 +65,11 @@ class ImageClassificationConfig(FairseqDataclass):
     accept_any_md5: bool = field(
         default=False, metadata={"help": "read CIFAR files although their MD5 is not a known one"}
     )
+    validate_ema: bool = field(
+        default=False,
+        metadata={"help": "validate the averaged weights of --store-ema instead of the latest ones"},
+    )
+    store_ema: bool = II("ema.store_ema")
     seed: int = II("common.seed")
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
@@ -228,6 +233,20 @@ class ImageClassificationTask(FairseqTask):
         }
         self.state.merge_state_dict(preparation)
 
+    @property
+    def uses_ema(self) -> bool:
+        """Tells the trainer to hand the averaged model over."""
+        return self.cfg.validate_ema
+
+    def train_step(self, *arguments: Any, ema_model: Any = None, **options: Any):
+        """As fairseq's; the average takes no part in training."""
+        return super().train_step(*arguments, **options)
+
+    def valid_step(self, sample: Dict[str, Any], model: Any, criterion: Any, ema_model: Any = None):
+        """As fairseq's, for the averaged model where there is one."""
+        evaluated = model if ema_model is None else ema_model.eval()
+        return super().valid_step(sample, evaluated, criterion)
+
     def max_positions(self) -> None:
         """Images have no length."""
         return None
@@ -242,6 +261,8 @@ def _check(cfg: ImageClassificationConfig) -> None:
         raise ValueError(f"--valid-split is {cfg.valid_split}; it must be 0 or more")
     if cfg.image_size is not None and cfg.image_size < 1:
         raise ValueError(f"--image-size is {cfg.image_size}; it must be at least 1")
+    if cfg.validate_ema and not cfg.store_ema:
+        raise ValueError("--validate-ema needs averaged weights; add --store-ema")
     if cfg.fp16 or cfg.bf16:
         raise ValueError(
             f"--{'fp16' if cfg.fp16 else 'bf16'} would keep BatchNorm statistics in half precision; "

@@ -1,0 +1,279 @@
+"""The tree around a plain network: names, values, costs, starts and gradients."""
+
+import copy
+
+import pytest
+import torch
+
+from tsa_mt.branches import BranchOutputs
+from tsa_mt.head import branch_head
+from tsa_mt.objectives import OBJECTIVES
+from tsa_mt.objectives.base import Context
+from tsa_mt.vision.augment import CIFAR10
+from tsa_mt.vision.backbone import find_backbone
+from tsa_mt.vision.checkpoint import TrainedClassifier, plain_network
+from tsa_mt.vision.cost import plain_cost, training_cost
+
+OWN = ["resnet20", "vgg16", "vgg16_mlp", "mobilenetv3_large"]
+BORROWED = ["wrn40_1", "densenet40_12", "mobilenetv2_cifar", "shufflenetv2", "resnet18_cifar"]
+LONELY = [name for name, cls in OBJECTIVES.items() if not cls.needs_teacher]
+
+
+def images(count=4, side=32, seed=1):
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def need(backbone):
+    if backbone in BORROWED:
+        pytest.importorskip("pytorchcv")
+
+
+def step(model, batch=None, progress=0.5):
+    """Loss and gradients of one batch."""
+    batch = images() if batch is None else batch
+    target = torch.arange(len(batch))
+    outputs = model(batch, branches=True)
+    averaged = model.averaged and model.averaged.teach(model, {"images": batch})
+    context = Context(progress)
+    result = branch_head(
+        model.objective, outputs, model.projections, target, context, teachers=averaged
+    )
+    result.total.backward()
+    return result
+
+
+@pytest.mark.parametrize("name", OWN + BORROWED)
+def test_the_leader_is_the_plain_network_under_its_own_names(name, build):
+    need(name)
+    model = build(name, tree="tsa").eval()
+    plain = find_backbone(name).plain(10).eval()
+    own = {key: value for key, value in model.state_dict().items() if "branches." not in key}
+    plain.load_state_dict(own, strict=True)
+    batch = images(2, 64 if name == "shufflenetv2" else 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model(batch), plain(batch), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "tree"),
+    [("resnet20", "tsa"), ("resnet20", "ladder"), ("resnet20", "peers"), ("vgg16_mlp", "12(1,2)")]
+    + [("mobilenetv3_large", "tsa"), ("wrn40_1", "ladder"), ("resnet18_cifar", "4(4,8)")],
+)
+def test_every_leaf_is_a_plain_network_of_its_own_length(name, tree, build):
+    need(name)
+    model = build(name, tree=tree).eval()
+    trained = TrainedClassifier(model, [], 32, CIFAR10, 0)
+    batch = images()
+    with torch.no_grad():
+        outputs = model(batch, branches=True)
+        for leaf, projection in enumerate(model.runner.projections()):
+            logits = torch.nn.functional.linear(
+                outputs.features[leaf], projection.weight, projection.bias
+            )
+            plain = plain_network(trained, leaf)
+            torch.testing.assert_close(logits, plain(batch), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("branch", [0, 1, 2, 3])
+def test_decode_branch_chooses_the_leaf_that_classifies(branch, build):
+    torch.manual_seed(5)
+    model = build(tree="tsa").eval()
+    model.config.decode_branch = branch
+    with torch.no_grad():
+        outputs = model(images(), branches=True)
+        projection = model.runner.projections()[branch]
+        expected = outputs.features[branch] @ projection.weight.T + projection.bias
+        torch.testing.assert_close(model(images()), expected)
+
+
+def test_decode_branch_minus_one_is_the_mean_of_the_leaves_logits(build):
+    model = build(tree="fork").eval()
+    with torch.no_grad():
+        each = []
+        for branch in range(4):
+            model.config.decode_branch = branch
+            each.append(model(images()))
+        model.config.decode_branch = -1
+        torch.testing.assert_close(model(images()), torch.stack(each).mean(0))
+
+
+def test_a_leaf_that_does_not_exist_cannot_classify(build):
+    with pytest.raises(ValueError, match="decode_branch is 4, but tree .* has leaves 0 to 3"):
+        build(tree="tsa", decode_branch=4)
+
+
+def test_everything_but_the_leader_lives_under_branches_by_node_and_leaf(build):
+    names = {key for key in build(tree="tsa").state_dict() if key.startswith("branches.")}
+    nodes = {key.split(".")[2] for key in names if key.startswith("branches.nodes.")}
+    leaves = {key.split(".")[2] for key in names if key.startswith("branches.classifiers.")}
+    assert nodes == {"3", "4", "5", "6"}  # preorder; 0, 1 and 2 are the leader's
+    assert leaves == {"1", "2", "3"}
+
+
+def test_every_node_runs_once_for_all_its_leaves(build):
+    model = build(tree="tsa")
+    calls = []
+    for block in [*model.layer1, *model.layer2, *model.layer3]:
+        block.register_forward_hook(lambda *_: calls.append("leader"))
+    for units in model.branches.nodes.values():
+        for unit in units:
+            unit.register_forward_hook(lambda *_: calls.append("branch"))
+    model(images(), branches=True)
+    assert calls.count("leader") == 9
+    assert calls.count("branch") == 3 * 4  # four more nodes of three blocks
+    calls.clear()
+    model(images())
+    assert calls == ["leader"] * 9
+
+
+def test_whole_networks_as_peers_share_nothing_not_even_the_stem(build):
+    model = build(tree="peers")
+    outputs = model(images(), branches=True)
+    loss = outputs.features[2].sum()
+    loss.backward()
+    reached = {n.split(".")[2] for n, p in model.named_parameters() if p.grad is not None}
+    own = [n for n, p in model.named_parameters() if p.grad is not None and "branches" not in n]
+    assert not own
+    assert "branches.stems.3.0.weight" in dict(model.named_parameters())
+    assert reached == {"3"}
+
+
+# parameters and multiply-accumulates of a training step in terms of the plain network's
+RATIOS = {
+    ("resnet32", "tsa"): (3.47, 2.30),
+    ("resnet32", "okddip"): (3.29, 1.98),
+    ("resnet32", "ahbf"): (7.10, 3.64),
+    ("resnet110", "tsa"): (3.47, 2.33),
+    ("vgg16", "tsa"): (3.59, 2.36),
+    ("wrn28_10", "tsa"): (3.48, 2.36),
+    ("resnet18_cifar", "tsa"): (3.87, 2.83),
+    ("resnet20", "dml"): (4.0, 4.0),
+}
+
+
+@pytest.mark.parametrize(("name", "objective"), RATIOS)
+def test_training_costs_what_the_methods_cost_in_the_literature(name, objective, build):
+    if name in ("wrn28_10", "resnet18_cifar"):
+        pytest.importorskip("pytorchcv")
+    model = build(name, classes=100, kd_objective=objective)
+    ratio = training_cost(model) / plain_cost(model)
+    assert (round(ratio.parameters, 2), round(ratio.macs, 2)) == RATIOS[name, objective]
+
+
+def test_the_plain_resnet_32_takes_69_million_multiply_accumulates(build):
+    assert plain_cost(build("resnet32", classes=100)).macs == pytest.approx(69.1e6, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [("resnet20", name) for name in LONELY]
+    + [("mobilenetv3_large", name) for name in ("ahbf", "one", "okddip")],
+)
+def test_every_objective_gives_every_parameter_a_gradient_at_the_first_step(
+    backbone, name, build
+):
+    model = build(backbone, kd_objective=name).train()
+    model.set_num_updates(0)
+    result = step(model, progress=0.0)
+    assert torch.isfinite(result.total)
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_ahbf_fuses_maps_as_its_published_module_does(build):
+    model = build("resnet20", kd_objective="ahbf", tree="6(3,7)").train()
+    objective = model.objective
+    with torch.no_grad():
+        outputs = model.runner.outputs(images())
+        gates = objective.fuse(outputs).gates["teachers"]  # batch x 1 x 2
+        merged = torch.cat([outputs.maps[0], outputs.maps[1]], dim=1)
+        merge, gate = objective.merges[0], objective.gates[0]
+        kernel, bias = merge.convolution.weight, merge.convolution.bias
+        fused = torch.nn.functional.batch_norm(
+            torch.nn.functional.conv2d(merged, kernel, bias),
+            None, None, merge.norm.weight, merge.norm.bias, training=True,
+        )
+        pooled = fused.mean((2, 3)) @ gate.linear.weight.T + gate.linear.bias
+        scores = torch.nn.functional.batch_norm(pooled, None, None, training=True).relu()
+    torch.testing.assert_close(gates[:, 0], scores.softmax(-1), atol=1e-5, rtol=1e-5)
+    assert kernel.shape == (64, 128, 1, 1)
+
+
+def test_cl_ilr_divides_the_gradient_of_a_fork_by_its_branches(build):
+    torch.manual_seed(2)
+    model = build(kd_objective="cl_ilr", tree="fork").train()
+    twin = copy.deepcopy(model)
+    twin.runner.rescales = False
+    step(model), step(twin)
+    shared, whole = model.layer1[0].conv1.weight.grad, twin.layer1[0].conv1.weight.grad
+    torch.testing.assert_close(4 * shared, whole, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(model.layer3[0].conv1.weight.grad, twin.layer3[0].conv1.weight.grad)
+
+
+def test_a_deep_copy_is_a_model_of_its_own(build):
+    model = build(tree="tsa").eval()
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        before = model(images())
+        for parameter in twin.parameters():
+            parameter.zero_()
+        assert torch.equal(model(images()), before)
+        assert twin(images()).abs().sum() == 0
+
+
+@pytest.mark.parametrize("start", ["fresh", "copy"])
+def test_a_plain_networks_weights_load_and_the_branches_start_as_asked(start, build):
+    model = build(tree="6(3,5)", branch_init=start).eval()
+    fresh = {key: value.clone() for key, value in model.state_dict().items()}
+    plain = find_backbone("resnet20").plain(10)
+    model.load_state_dict(plain.state_dict())
+    own = model.state_dict()
+    assert all(torch.equal(own[key], value) for key, value in plain.state_dict().items())
+    kernel = "branches.nodes.2.0.conv1.weight"
+    expected = fresh[kernel] if start == "fresh" else plain.layer3[0].conv1.weight
+    assert torch.equal(own[kernel], expected)
+    if start == "copy":
+        extra = own["branches.nodes.2.4.conv1.weight"]
+        assert torch.equal(extra, plain.layer3[2].conv1.weight)  # beyond the leader: its last block
+        assert torch.equal(own["branches.classifiers.1.bias"], plain.fc.bias)
+
+
+def test_weights_for_another_number_of_classes_are_refused(build):
+    weights = find_backbone("resnet20").plain(7).state_dict()
+    with pytest.raises(ValueError, match="tells 7 classes apart, but the data have 10"):
+        build(tree="tsa").load_state_dict(weights)
+
+
+def test_leaves_may_share_the_leaders_classifier(build):
+    model = build(tree="tsa", branch_projection="shared")
+    assert not [key for key in model.state_dict() if "classifiers" in key]
+    assert len({id(projection.weight) for projection in model.projections}) == 1
+
+
+def test_branches_of_a_densenet_must_be_equally_deep(build):
+    pytest.importorskip("pytorchcv")
+    with pytest.raises(ValueError, match="leaf 1 .* has 180 features and the leader has 132"):
+        build("densenet40_12", tree="12(6,10)")
+
+
+def test_bf16_autocast_keeps_parameters_statistics_and_features_in_float32(build):
+    model = build(tree="fork", bf16_autocast=True, channels_last=True).train()
+    seen = []
+    model.layer1[0].conv1.register_forward_hook(lambda layer, x, y: seen.append(y))
+    outputs = model(images(), branches=True)
+    assert seen[0].dtype == torch.bfloat16
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert isinstance(outputs, BranchOutputs)
+    assert {feature.dtype for feature in outputs.features} == {torch.float32}
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32, torch.int64}
+    assert model.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_bf16_autocast_and_channels_last_change_logits_by_rounding_only(build):
+    torch.manual_seed(3)
+    model = build(tree="chain", kd_objective="independent").eval()
+    with torch.no_grad():
+        expected = model(images())
+        model.config.channels_last = True
+        torch.testing.assert_close(model(images()), expected, atol=1e-4, rtol=1e-4)
+        model.config.bf16_autocast = True
+        assert (model(images()) - expected).abs().max() < 0.1 * expected.abs().max()
