@@ -205,13 +205,14 @@ class OnlineKDCriterion(FairseqCriterion):
         def total(key: str):
             return sum(log.get(key, 0) for log in logging_outputs)
 
-        keys = logging_outputs[0] if logging_outputs else {}
-        sample_size, rows = total("sample_size"), total("rows")
-        for key in keys:
+        if not logging_outputs:
+            return
+        sample_size, ntokens, rows = total("sample_size"), total("ntokens"), total("rows")
+        for key in logging_outputs[0]:
             if key == "loss" or key == "total_loss" or key.startswith("loss_"):
                 metrics.log_scalar(key, _bits(total(key), sample_size), sample_size, round=3)
             elif key.startswith("nll_"):
-                metrics.log_scalar(key, _bits(total(key), rows), rows, round=3)
+                metrics.log_scalar(key, _bits(total(key), ntokens), ntokens, round=3)
             elif key.startswith("correct_"):
                 _log_share(f"accuracy_{key.removeprefix('correct_')}", total(key))
             elif key == "ramp":
