@@ -14,10 +14,10 @@ PACKAGES = ("fairseq-fixed", "fairseq", "sentencepiece", "sacremoses", "subword-
 SAMPLES = 5
 
 
-def versions() -> Dict[str, str]:
-    """Versions of the packages that the result depends on."""
+def versions(*names: str) -> Dict[str, str]:
+    """Versions of some packages; of all that the result may depend on, if none is named."""
     found = {}
-    for name in PACKAGES:
+    for name in names or PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

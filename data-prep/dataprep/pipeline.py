@@ -216,6 +216,11 @@ class Preparer:
         self.worked[step.name] = time.monotonic() - started
         self.options.say(f"{step.name}: {message()}")
 
+    @staticmethod
+    def _made_by(*packages: str) -> Dict[str, str]:
+        """Versions that are part of a step's key: another version may give another result."""
+        return manifest.versions(*packages)
+
     def _extract(self, split: str, located: List[Located]) -> Track:
         settings = [
             [
@@ -280,7 +285,8 @@ class Preparer:
     def _clean(self, split: str, track: Track) -> None:
         settings, training = self.settings.clean, split == "train"
         step = Step.after(
-            f"clean/{split}", self.work, [dataclasses.asdict(settings), self.languages],
+            f"clean/{split}", self.work,
+            [dataclasses.asdict(settings), self.languages, self._made_by("sacremoses")],
             [track.step],
         )
         tasks = [
@@ -311,7 +317,8 @@ class Preparer:
     def _tokenise(self, split: str, track: Track) -> None:
         settings, training = self.settings.tokenise, split == "train"
         step = Step.after(
-            f"tokenise/{split}", self.work, [dataclasses.asdict(settings), self.languages],
+            f"tokenise/{split}", self.work,
+            [dataclasses.asdict(settings), self.languages, self._made_by("sacremoses")],
             [track.step],
         )
         tasks = [
@@ -380,6 +387,7 @@ class Preparer:
         model = self.out / "subword" / name
         settings = dataclasses.asdict(self.settings.subword)
         del settings["filters"], settings["joined_dictionary"]
+        settings["made_by"] = self._made_by("sentencepiece", "subword-nmt")
         if self.options.vocab_from is not None:
             foreign = self._foreign(f"subword/{name}")
             step = Step.after("subword", self.work, [settings, manifest.digest(foreign)])

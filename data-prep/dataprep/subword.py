@@ -133,7 +133,7 @@ class SentencePieceEncoder:
 
     def numbers(self, lines: List[str]) -> Tuple[List[str], np.ndarray, np.ndarray]:
         """Types (none: they are the model's), numbers and lengths."""
-        rows = self.processor.encode(lines, out_type=int)
+        rows = self.processor.encode(lines, out_type=int, num_threads=1)
         lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
         flat = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(lengths.sum()))
         return [], flat, lengths

@@ -437,3 +437,21 @@ def _alive(out):
         except OSError:
             continue
     return found
+
+
+def test_another_version_of_a_library_redoes_the_steps_that_use_it(
+    custom, prepare, tmp_path, monkeypatch
+):
+    from dataprep import manifest as module
+
+    out = tmp_path / "out"
+    prepare(*custom, "--out", out)
+    real = module.versions
+
+    def newer(*names):
+        return {n: "99" if n == "sentencepiece" else v for n, v in real(*names).items()}
+
+    monkeypatch.setattr(module, "versions", newer)
+    _, said, _ = prepare(*custom, "--out", out)
+    assert "subword" in worked(said) and not {s for s in worked(said) if s.startswith("clean")}
+    assert manifest(out)["versions"]["sentencepiece"] == "99"
