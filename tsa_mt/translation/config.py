@@ -65,8 +65,8 @@ class TreeTransformerConfig(ObjectiveFields, FlatTransformerConfig):
         default="",
         metadata={
             "help": "tree of decoder layers: a notation such as '2(2(2,2),2(2,2))', or a preset "
-            "(chain, tsa, tsa_unbalanced, fork, ladder, peers); empty = the objective's own preset, "
-            "peers with --peer-encoders"
+            "(chain, tsa, tsa_unbalanced, fork, ladder, peers); empty = the objective's own "
+            "preset, peers with --peer-encoders"
         },
     )
     branch_projection: ChoiceEnum(["shared", "separate"]) = field(
@@ -76,8 +76,8 @@ class TreeTransformerConfig(ObjectiveFields, FlatTransformerConfig):
     branch_init: ChoiceEnum(["fresh", "copy"]) = field(
         default="fresh",
         metadata={
-            "help": "how branches start when a plain Transformer checkpoint is loaded: newly drawn, "
-            "or copied from the leader's layers"
+            "help": "how branches start when a plain Transformer checkpoint is loaded: newly "
+            "drawn, or copied from the leader's layers"
         },
     )
     peer_encoders: bool = field(

@@ -155,8 +155,9 @@ class TreeDecoder(TransformerDecoderBase):
         )
         if ensemble:
             return self._mean_log_probs(leaves), extra
-        (leaf,) = leaves
-        return (leaf if features_only else self.branch_output_layer(leaf, self.decode_branch)), extra
+        if features_only:
+            return leaves[0], extra
+        return self.branch_output_layer(leaves[0], self.decode_branch), extra
 
     def branch_outputs(
         self, prev_output_tokens, encoder_out: Optional[Dict[str, List[Tensor]]] = None
@@ -231,7 +232,7 @@ class TreeDecoder(TransformerDecoderBase):
     def _node_states(
         self, wanted: Sequence[int], leader_states: List[Tensor], run
     ) -> Dict[int, Tensor]:
-        """The hidden state ``(length, batch, dim)`` at the end of every node above wanted leaves."""
+        """The hidden state ``(length, batch, dim)`` after every node above the wanted leaves."""
         states = {node.index: leader_states[node.stop] for node in self.tree.leader}
         above = {node.index for leaf in wanted for node in self.tree.paths[leaf]}
         for node in self._own_nodes():

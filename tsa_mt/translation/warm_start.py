@@ -5,7 +5,7 @@ entries are filled in before fairseq's strict load: with the freshly drawn value
 holds, or with copies of the leader's layers at the same depth.
 """
 
-from typing import Dict
+from typing import Dict, Set
 
 from torch import Tensor, nn
 
@@ -30,17 +30,38 @@ def add_missing_branches(state_dict: Dict[str, Tensor], model: nn.Module) -> Non
     Args:
         state_dict: What is about to be loaded.
         model: The tree model that will load it; its ``branch_init`` says how branches start.
+
+    Raises:
+        ValueError: The checkpoint is of another tree or objective.
     """
     drop_fast_path_copies(state_dict)
-    if any(BRANCHES in key for key in state_dict):
-        return
     own = {key: value for key, value in model.state_dict().items() if BRANCHES in key}
+    given = {key for key in state_dict if BRANCHES in key}
+    if given:
+        _check_same_branches(given, set(own), model)
+        return
     state_dict.update(own)
     if getattr(model, "branch_init", "fresh") == "copy":
         for key in own:
             source = leader_key(key, model.decoder.tree)
             if source in state_dict:
                 state_dict[key] = state_dict[source].clone()
+
+
+def _check_same_branches(given: Set[str], own: Set[str], model: nn.Module) -> None:
+    """Explains what fairseq's strict load would only list key by key."""
+    if given == own:
+        return
+    missing, extra = sorted(own - given), sorted(given - own)
+    found = [f"it has no {missing[0]}"] if missing else []
+    found += [f"it has {extra[0]}, which the model has not"] if extra else []
+    count = len(missing) + len(extra)
+    raise ValueError(
+        f"the checkpoint's branches are not those of tree '{model.tree}' with objective "
+        f"{model.objective.name!r}: {' and '.join(found)} (of {count} such differences); to go "
+        f"on from its leader alone, export that with `tsa-mt export --to fairseq` and give the "
+        f"result to --finetune-from-model"
+    )
 
 
 def drop_fast_path_copies(state_dict: Dict[str, Tensor]) -> None:
