@@ -139,10 +139,11 @@ def _named(path: Path, names: Tuple[str, ...]) -> List[Path]:
 
 
 def _schema(file: Path):
+    parquet = _pyarrow()
     import pyarrow
 
     try:
-        return _pyarrow().read_schema(file)
+        return parquet.read_schema(file)
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{file} is not a readable parquet file ({error}); fetch it again") from None
 
