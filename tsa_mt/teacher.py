@@ -5,18 +5,24 @@ model, so that it is neither saved, nor trained, nor wrapped for several devices
 past the task: ``task.build_model`` would hand the task's ``--eval-bleu`` generator to the teacher.
 """
 
+import logging
 import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+from fairseq.data import Dictionary
 from fairseq.models import build_model
+from fairseq.utils import split_paths
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from tsa_mt.branches import Projection
+
+logger = logging.getLogger(__name__)
 
 SETTLED = {
     "kd_teacher": None,
@@ -152,7 +158,7 @@ def _build(path: str, task) -> nn.Module:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise ValueError(f"teacher {path} is no readable fairseq checkpoint ({reason})") from error
-    check_dictionaries(weights, task, path)
+    check_dictionaries(state, task, path)
     model = build_model(config, task, from_checkpoint=True)
     try:
         model.load_state_dict(weights, strict=True, model_cfg=config)
@@ -161,15 +167,17 @@ def _build(path: str, task) -> nn.Module:
     return model
 
 
-def check_dictionaries(weights: Mapping[str, Tensor], task, path: str) -> None:
-    """Compares the sizes of a checkpoint's embeddings with the task's dictionaries.
+def check_dictionaries(state: Mapping, task, path: str) -> None:
+    """Compares a checkpoint's vocabularies with the task's dictionaries.
 
-    The order of the symbols cannot be told from a checkpoint; equal sizes must do.
+    A checkpoint tells their sizes only. The symbols are compared where the teacher's own
+    dictionaries are at hand: beside the checkpoint, or in the folder it was trained on.
 
     Raises:
-        ValueError: A size differs.
+        ValueError: A size or a symbol differs.
     """
     for side, dictionary, names in _tables(task):
+        weights = state["model"]
         rows = next((weights[name].shape[0] for name in names if name in weights), None)
         if rows is not None and rows != len(dictionary):
             raise ValueError(
@@ -177,6 +185,36 @@ def check_dictionaries(weights: Mapping[str, Tensor], task, path: str) -> None:
                 f"dictionary has {len(dictionary)}; binarise the data with the teacher's "
                 f"dictionaries (fairseq-preprocess --srcdict ... --tgtdict ...)"
             )
+        _check_symbols(state["cfg"], side, dictionary, path)
+
+
+def _check_symbols(config, side: str, dictionary: Dictionary, path: str) -> None:
+    recorded = _dictionary_file(config, side, path)
+    if recorded is None:
+        logger.warning(
+            f"teacher {path}: its {side} dictionary is not at hand; whether the order of the "
+            f"symbols is the student's cannot be checked"
+        )
+        return
+    pairs = zip(Dictionary.load(recorded).symbols, dictionary.symbols, strict=False)
+    for number, (theirs, ours) in enumerate(pairs):
+        if theirs != ours:
+            raise ValueError(
+                f"teacher {path} has other symbols than the {side} dictionary: number {number} is "
+                f"{theirs!r} in {recorded} and {ours!r} here; binarise the data with the teacher's "
+                f"dictionaries, or put the right ones beside its checkpoint"
+            )
+
+
+def _dictionary_file(config, side: str, path: str) -> Optional[str]:
+    """The teacher's own dictionary, if it is beside the checkpoint or where it was trained."""
+    language = OmegaConf.select(config, f"task.{side}_lang")
+    data = split_paths(OmegaConf.select(config, "task.data") or "")
+    for folder in (os.path.dirname(path), *data[:1]):
+        file = os.path.join(folder, f"dict.{language}.txt")
+        if os.path.isfile(file):
+            return file
+    return None
 
 
 def _tables(task) -> Tuple[tuple, ...]:

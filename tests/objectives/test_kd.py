@@ -123,6 +123,15 @@ def test_extreme_logits_stay_finite(dtype):
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, extreme))
 
 
+def test_under_two_dropout_passes_each_imitates_the_teacher():
+    students, fixed, target = draw(leaves=2)
+    terms = build("kd", 1, rdrop_weight=2.0)(students, target, teacher_logits=fixed)
+    single = [build("kd", 1)([z], target, teacher_logits=fixed) for z in students]
+    for name in ("task", "distillation"):
+        torch.testing.assert_close(terms[name], single[0][name] + single[1][name])
+    assert terms["rdrop"] > 0
+
+
 def test_terms_are_additive_over_rows():
     students, fixed, target = draw(leaves=2, teachers=2)
     objective = build("kd", 2, temperature=2.0)

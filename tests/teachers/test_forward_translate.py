@@ -166,7 +166,10 @@ def test_symbols_that_text_cannot_hold_are_noticed(toy, teacher_file, tmp_path, 
     data = shutil.copytree(toy.data, tmp_path / "data-bin")
     dictionary = data / "dict.xx.txt"
     dictionary.write_text(dictionary.read_text().replace("w1 ", "w\u00a01 "))
-    assert translate(toy, tmp_path / "out", teacher_file, data=data) == 1
+    (tmp_path / "teacher").mkdir()
+    shutil.copy(dictionary, tmp_path / "teacher")
+    teacher = shutil.copy(teacher_file, tmp_path / "teacher")
+    assert translate(toy, tmp_path / "out", teacher, data=data) == 1
     assert "the source side did not survive binarisation" in capsys.readouterr().err
     assert not (tmp_path / "out" / "data-bin").exists()
 

@@ -134,6 +134,31 @@ def test_dictionaries_of_another_size_are_refused(toy, teacher_file, side, rows)
         load_teacher(str(teacher_file), task)
 
 
+def reordered(folder, language):
+    """A dictionary with the same symbols in another order."""
+    lines = (folder / f"dict.{language}.txt").read_text().splitlines()
+    return "\n".join([*reversed(lines[:3]), *lines[3:]]) + "\n"
+
+
+@pytest.mark.parametrize(("language", "side"), [("xx", "source"), ("yy", "target")])
+def test_symbols_in_another_order_are_refused(toy, teacher_file, tmp_path, language, side):
+    teacher = shutil.copy(teacher_file, tmp_path / "teacher.pt")
+    (tmp_path / f"dict.{language}.txt").write_text(reordered(toy.data, language))
+    expected = f"symbols than the {side} dictionary: number 4 is 'w?\\d+w?' in .*dict.{language}"
+    with pytest.raises(ValueError, match=expected):
+        load_teacher(str(teacher), toy.task())
+
+
+def test_a_teacher_whose_dictionaries_are_lost_is_used_with_a_warning(
+    toy, teacher_file, tmp_path, caplog
+):
+    state = torch.load(teacher_file, weights_only=False)
+    state["cfg"]["task"]["data"] = "lost"
+    torch.save(state, tmp_path / "teacher.pt")
+    load_teacher(str(tmp_path / "teacher.pt"), toy.task())
+    assert "its source dictionary is not at hand; whether the order" in caplog.text
+
+
 def test_a_decoder_without_a_plain_projection_cannot_teach(toy, teacher_file, tmp_path):
     task = toy.task()
     state = load_checkpoint_to_cpu(str(teacher_file))

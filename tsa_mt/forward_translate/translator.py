@@ -47,19 +47,19 @@ class Translator:
 
     def _load(self, paths: list[str]) -> list:
         overrides = ast.literal_eval(self.config.common_eval.model_overrides)
-        try:
-            models, _ = checkpoint_utils.load_model_ensemble(paths, overrides, self.task)
-        except RuntimeError as error:
-            for path in paths:
-                weights = checkpoint_utils.load_checkpoint_to_cpu(path)["model"]
-                check_dictionaries(weights, self.task, path)
-            raise ValueError(f"the teacher cannot be loaded: {error}") from error
-        for model in models:
+        models = []
+        for path in paths:
+            state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
+            check_dictionaries(state, self.task, path)
+            (model,), _ = checkpoint_utils.load_model_ensemble(
+                [path], task=self.task, state=state
+            )
             if self.config.common.fp16:
                 model.half()
             if self.cuda:
                 model.cuda()
             model.prepare_for_inference_(self.config)
+            models.append(model)
         return models
 
     def _dataset(self, split: str):
