@@ -6,7 +6,7 @@ touch the ``rows x classes`` block about half as often as autograd would.
 """
 
 import math
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -156,47 +156,48 @@ class _PairedKL(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         blocks = ctx.saved_tensors[: len(ctx.sizes)]
-        logs = [log for block in blocks for log in block]
-        targets = list(dict.fromkeys(target for target, _ in ctx.pairs))
+        targets = dict.fromkeys(target for target, _ in ctx.pairs)
         probs = dict(zip(targets, ctx.saved_tensors[len(ctx.sizes) :]))
-        outs, slots = _gradient_slots(blocks, ctx.needs_input_grad[1:])
-        scales = grad.tolist()
-        for target in targets:
-            edges = [(v, g) for (u, v), g in zip(ctx.pairs, scales) if u == target]
-            _add_kl_gradient(target, edges, probs[target], logs, slots)
+        edges = [(u, v, scale) for (u, v), scale in zip(ctx.pairs, grad.tolist())]
+        logs = [log for block in blocks for log in block]
+        outs = [
+            torch.empty_like(block) if need else None
+            for block, need in zip(blocks, ctx.needs_input_grad[1:])
+        ]
+        slots = [
+            (None if out is None else out[number])
+            for out, size in zip(outs, ctx.sizes)
+            for number in range(size)
+        ]
+        for number, slot in enumerate(slots):
+            if slot is not None:
+                _write_kl_gradient(number, slot, edges, logs, probs)
         return (None, *outs)
 
 
-def _gradient_slots(
-    blocks: Sequence[Tensor], wanted: Sequence[bool]
-) -> Tuple[List[Optional[Tensor]], List[Optional[Tensor]]]:
-    """Zeros for the gradient of every block, and for every distribution its place in them."""
-    outs = [torch.zeros_like(block) if need else None for block, need in zip(blocks, wanted)]
-    slots = [
-        None if out is None else out[number]
-        for out, block in zip(outs, blocks)
-        for number in range(len(block))
-    ]
-    return outs, slots
-
-
-def _add_kl_gradient(
-    target: int,
-    edges: Sequence[Tuple[int, float]],
-    probs: Tensor,
+def _write_kl_gradient(
+    number: int,
+    out: Tensor,
+    edges: Sequence[Tuple[int, int, float]],
     logs: Sequence[Tensor],
-    slots: Sequence[Optional[Tensor]],
+    probs: Dict[int, Tensor],
 ) -> None:
-    """Adds the gradient of ``sum_v g_v KL(target || v)``; ``edges`` are pairs ``(v, g_v)``."""
-    for student, scale in edges:
-        if slots[student] is not None:
-            slots[student].add_(probs, alpha=-scale)
-    if slots[target] is not None:
-        total = sum(scale for _, scale in edges)
-        gap = torch.add(logs[target] * total, total)
-        for student, scale in edges:
-            gap.add_(logs[student], alpha=-scale)
-        slots[target].addcmul_(probs, gap)
+    """Writes the gradient of ``sum g KL(u || v)`` over edges ``(u, v, g)`` into one distribution's.
+
+    As a target it gets ``p (sum_v g (log p - log q_v) + g)``, as a student ``- sum_u g p_u``.
+    """
+    taught = [(v, scale) for u, v, scale in edges if u == number]
+    total = sum(scale for _, scale in taught)
+    if taught:
+        torch.add(logs[number], 1.0, out=out).mul_(total)
+        for student, scale in taught:
+            out.add_(logs[student], alpha=-scale)
+        out.mul_(probs[number])
+    else:
+        out.zero_()
+    for target, student, scale in edges:
+        if student == number:
+            out.add_(probs[target], alpha=-scale)
 
 
 def paired_kl(pairs: Sequence[Tuple[int, int]], *blocks: Tensor) -> Tensor:
@@ -238,12 +239,9 @@ class _Mixture(torch.autograd.Function):
 def _combine(values: Tensor, weights: Tensor) -> Tensor:
     """``out[m, r] = sum_l weights[r, m, l] values[l, r]``, in the wider type of both."""
     dtype = torch.promote_types(values.dtype, weights.dtype)
-    columns = weights.to(dtype).unsqueeze(-1)  # rows x mixtures x leaves x 1
-    out = values.new_zeros((weights.shape[1], *values.shape[1:]), dtype=dtype)
-    for mixed in range(weights.shape[1]):
-        for leaf in range(weights.shape[2]):
-            out[mixed].addcmul_(columns[:, mixed, leaf], values[leaf])
-    return out
+    # rows x mixtures x leaves @ rows x leaves x classes
+    mixed = torch.bmm(weights.to(dtype), values.to(dtype).transpose(0, 1))
+    return mixed.transpose(0, 1).contiguous()
 
 
 def mixture(values: Tensor, weights: Tensor) -> Tensor:
