@@ -10,12 +10,14 @@ import os
 import shutil
 from collections import Counter
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
 from dataprep.files import BLOCK, read_json, read_lines, write_json
+from dataprep.subword import shared_types
 
 # What workers import before they are forked.
 PRELOAD = ("torch", "fairseq.data", "fairseq.data.indexed_dataset")
@@ -24,30 +26,36 @@ PRELOAD = ("torch", "fairseq.data", "fairseq.data.indexed_dataset")
 SPECIAL = {"<unk>": "<unk>", "<s>": "<s>", "</s>": "</s>", "<pad>": "<pad>"}
 
 
-def count_types(
-    folder: Path, names: List[str], code: str, types: List[str]
-) -> Iterator[Tuple[List[str], np.ndarray]]:
-    """For each part its types and how often each occurs.
+def count_types(folder: Path, names: List[str], codes: List[str], shared: List[str]) -> Counter:
+    """How often each type occurs in some parts.
 
     Args:
         folder: Encoded parts.
         names: Parts.
-        code: Language.
-        types: Types that all parts share, or an empty list.
+        codes: Languages to count together.
+        shared: Types that all parts share and that are counted even if they do not occur, or an
+            empty list where each part has its own.
     """
-    for name in names:
-        own = types or _types(folder, name, code)
+    total = np.zeros(len(shared), dtype=np.int64)
+    counts: Counter = Counter()
+    for code, name in product(codes, names):
         ids = np.fromfile(folder / f"{name}.{code}.ids", dtype=np.int32)
-        yield own, np.bincount(ids, minlength=len(own))
+        if shared:
+            total += np.bincount(ids, minlength=len(shared))
+        else:
+            own = _own_types(folder, name, code)
+            found = np.bincount(ids, minlength=len(own)).tolist()
+            counts.update({t: n for t, n in zip(own, found, strict=True) if n})
+    return Counter(dict(zip(shared, total.tolist(), strict=True))) if shared else counts
 
 
-def _types(folder: Path, name: str, code: str) -> List[str]:
+def _own_types(folder: Path, name: str, code: str) -> List[str]:
     path = folder / f"{name}.{code}.types"
     return read_lines(path) if path.exists() else []
 
 
 def write_dictionary(
-    folder: Path, names: List[str], codes: List[str], types: List[str], paths: List[Path]
+    folder: Path, names: List[str], codes: List[str], model: Path, paths: List[Path]
 ) -> Dict[str, Any]:
     """Count subwords in the training text and write a dictionary.
 
@@ -55,8 +63,8 @@ def write_dictionary(
         folder: Encoded parts.
         names: Parts.
         codes: Languages to count together.
-        types: All pieces of a SentencePiece model, which are listed whatever their count; empty
-            for subword-nmt, whose dictionary lists what occurs.
+        model: Subword model. All pieces of a SentencePiece model are listed, whatever their count;
+            for subword-nmt what occurs is.
         paths: Where to write it.
 
     Returns:
@@ -64,10 +72,7 @@ def write_dictionary(
     """
     from fairseq.data import Dictionary
 
-    counts: Counter = Counter(dict.fromkeys(types, 0))
-    for code in codes:
-        for own, found in count_types(folder, names, code, types):
-            counts.update({t: int(n) for t, n in zip(own, found, strict=True) if n})
+    counts = count_types(folder, names, codes, shared_types(model))
     dictionary = Dictionary()
     for word, count in counts.items():
         if word not in SPECIAL:
@@ -81,7 +86,7 @@ def write_dictionary(
 
 
 def binarise_part(
-    encoded: Path, folder: Path, name: str, code: str, dictionary: Path, types: List[str],
+    encoded: Path, folder: Path, name: str, code: str, dictionary: Path, model: Path,
     start: int, shards: int,
 ) -> Dict[str, Any]:
     """Turn an encoded part into fairseq data sets, one per shard.
@@ -92,7 +97,7 @@ def binarise_part(
         name: Part.
         code: Language.
         dictionary: fairseq dictionary.
-        types: Types that all parts share, or an empty list.
+        model: Subword model.
         start: Number of pairs before this part: pair n goes to shard n modulo `shards`.
         shards: Number of shards.
 
@@ -103,7 +108,8 @@ def binarise_part(
     if (record := read_json(done)) is not None:
         return record
     words = _dictionary(dictionary)
-    table = np.array([words.index(t) for t in types or _types(encoded, name, code)], dtype=np.int32)
+    types = shared_types(model) or _own_types(encoded, name, code)
+    table = np.array([words.index(word) for word in types], dtype=np.int32)
     ids = np.fromfile(encoded / f"{name}.{code}.ids", dtype=np.int32)
     lengths = np.fromfile(encoded / f"{name}.{code}.lengths", dtype=np.int32)
     numbers = table[ids] if len(ids) else ids

@@ -471,12 +471,7 @@ class Preparer:
             return ["data-bin"]
         return [f"data-bin{shard}" for shard in range(self.options.shards)]
 
-    def _types(self, model: Tuple) -> List[str]:
-        if self.settings.subword.bpe:
-            return []
-        return subword.encoder(model[1]).types()
-
-    def _dictionary(self, encoded: Dict[str, Track], model: Tuple) -> Tuple[Step, Dict, List[str]]:
+    def _dictionary(self, encoded: Dict[str, Track], model: Tuple) -> Tuple[Step, Dict, Path]:
         """Write `dict.{language}.txt` into every data-bin folder."""
         names = [f"dict.{code}.txt" for code in self.languages]
         foreign = self._foreign_dictionaries(names)
@@ -487,7 +482,6 @@ class Preparer:
         ]
         step = Step.after("dictionary", self.work, settings, upstream)
         record = step.record(self.out)
-        types = self._types(model) if record is None or self._stale(encoded, step) else []
         if record is None:
             with self._working(step, lambda: _facts(record["facts"])):
                 self._remove_stale_data()
@@ -495,13 +489,13 @@ class Preparer:
                     (self.out / folder).mkdir(exist_ok=True)
                 first = [self.out / self._folders[0] / name for name in names]
                 facts = _copied_all(foreign, first) if foreign else self._counted(
-                    encoded, types, first
+                    encoded, model[1], first
                 )
                 for folder in self._folders[1:]:
                     _copied_all(first, [self.out / folder / name for name in names])
                 files = [f"{folder}/{name}" for folder in self._folders for name in names]
                 record = step.finish({"facts": facts, "outputs": self._sizes(files)})
-        return step, record["facts"], types
+        return step, record["facts"], model[1]
 
     def _foreign_dictionaries(self, names: List[str]) -> List[Path]:
         """The dictionaries of the folder given as --vocab-from, if one is."""
@@ -517,18 +511,14 @@ class Preparer:
             if ours.fullmatch(path.name):
                 path.unlink()
 
-    def _stale(self, encoded: Dict[str, Track], dictionary: Step) -> bool:
-        steps = [self._binarise_step(split, encoded[split], dictionary) for split in encoded]
-        return any(step.record(self.out) is None for step in steps)
-
-    def _counted(self, encoded: Dict[str, Track], types: List[str], paths: List[Path]) -> Dict:
+    def _counted(self, encoded: Dict[str, Track], model: Path, paths: List[Path]) -> Dict:
         track = encoded["train"]
         names = [name for name, _ in track.parts]
         if self.settings.subword.joined_dictionary:
             groups = [(self.languages, paths)]
         else:
             groups = [([code], [path]) for code, path in zip(self.languages, paths, strict=True)]
-        tasks = [(track.step.folder, names, codes, types, files) for codes, files in groups]
+        tasks = [(track.step.folder, names, codes, model, files) for codes, files in groups]
         found = self.fairseq_pool.run("dictionary", binarise.write_dictionary, tasks)
         return {
             path.name: record["types"]
@@ -542,10 +532,10 @@ class Preparer:
         )
 
     def _binarise(
-        self, encoded: Dict[str, Track], dictionary: Tuple[Step, Dict, List[str]]
+        self, encoded: Dict[str, Track], dictionary: Tuple[Step, Dict, Path]
     ) -> Dict[str, Any]:
         """Write fairseq's data sets; only the training data is dealt out to shards."""
-        before, _, types = dictionary
+        before, _, model = dictionary
         done = {}
         for split, track in encoded.items():
             step = self._binarise_step(split, track, before)
@@ -553,19 +543,19 @@ class Preparer:
             if record is None:
                 pairs = sum(lines for _, lines in track.parts)
                 with self._working(step, lambda pairs=pairs: f"{pairs:,} pairs"):
-                    record = step.finish(self._binarised(step, split, track, types))
+                    record = step.finish(self._binarised(step, split, track, model))
             done[split] = record
         return done
 
     def _binarised(
-        self, step: Step, split: str, track: Track, types: List[str]
+        self, step: Step, split: str, track: Track, model: Path
     ) -> Dict[str, Any]:
         shards = len(self._folders) if split == "train" else 1
         dicts = [self.out / self._folders[0] / f"dict.{code}.txt" for code in self.languages]
         tasks, sizes, start = [], [], 0
         for name, lines in track.parts:
             for code, path in zip(self.languages, dicts, strict=True):
-                tasks.append((track.step.folder, step.folder, name, code, path, types, start,
+                tasks.append((track.step.folder, step.folder, name, code, path, model, start,
                               shards))
                 sizes.append(lines)
             start += lines

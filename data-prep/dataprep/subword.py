@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections import Counter
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
@@ -142,6 +143,7 @@ class SentencePieceEncoder:
         """The pieces of a line, separated by spaces."""
         return " ".join(self.processor.encode(line, out_type=str))
 
+    @cached_property
     def types(self) -> List[str]:
         """All pieces of the model, by number."""
         return [self.processor.id_to_piece(i) for i in range(self.processor.get_piece_size())]
@@ -182,6 +184,14 @@ def encoder(model: Path) -> Any:
         kind = SentencePieceEncoder if model.name == SENTENCEPIECE else BpeEncoder
         _encoders[name] = kind(model)
     return _encoders[name]
+
+
+def shared_types(model: Path) -> List[str]:
+    """The types that the numbers of all encoded parts stand for: a SentencePiece model's pieces.
+
+    Empty for subword-nmt, where each part has its own list.
+    """
+    return encoder(model).types if model.name == SENTENCEPIECE else []
 
 
 def encode_part(
