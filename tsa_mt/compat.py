@@ -420,7 +420,9 @@ def _copy_integers_into_average() -> None:
     def __init__(self, model, config, device=None, skip_keys=None):
         values = model.state_dict().items()
         counters = {
-            name for name, value in values if torch.is_tensor(value) and not value.is_floating_point()
+            name
+            for name, value in values
+            if torch.is_tensor(value) and not value.is_floating_point()
         }
         original(self, model, config, device, {*(skip_keys or ()), *counters})
 
