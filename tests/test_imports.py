@@ -10,7 +10,7 @@ import tsa_mt
 PACKAGE = Path(tsa_mt.__file__).parent
 
 CORE = {"tree", "branches", "objectives"}
-TEACHING = {"teacher", "averaged"}
+TEACHING = {"teacher", "averaged", "compat"}  # compat: the list of classes for safe loading
 
 # room: the rooms that it may import; a room that is not named here may import all but the command
 MAY_IMPORT = {
