@@ -2,7 +2,8 @@
 
 ``kd`` is the interpolation of Kim and Rush, "Sequence-Level Knowledge Distillation" (EMNLP 2016,
 https://arxiv.org/abs/1606.07947, the word-level form), with the values of
-https://github.com/songmzhang/NMT-KD (Zhang et al., ACL 2023)::
+https://github.com/songmzhang/NMT-KD (Zhang et al., ACL 2023; ``train_ende_vanilla_word_kd.sh`` and
+``label_smoothed_cross_entropy_kd.py`` at e01c09c)::
 
     L = sum_k [ (1 - w) CE(z_k, y)  +  w T^2 KL(p_T || p_k) ],   w = .5, T = 1
 
