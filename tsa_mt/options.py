@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from tsa_mt.objectives import OBJECTIVES, check_options, find_objective
 from tsa_mt.objectives.base import taught_objectives
+from tsa_mt.objectives.config import shown
 
 YES_NO = {"yes": True, "no": False, "true": True, "false": False}
 
@@ -23,15 +24,9 @@ def _registered_options() -> Dict[str, List[Tuple[str, dataclasses.Field]]]:
     return known
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _help(owners: List[Tuple[str, dataclasses.Field]]) -> str:
-    values = {_shown(option.default) for _, option in owners}
-    defaults = ", ".join(f"{name}: {_shown(option.default)}" for name, option in owners)
+    values = {shown(option.default) for _, option in owners}
+    defaults = ", ".join(f"{name}: {shown(option.default)}" for name, option in owners)
     if len(values) == 1:
         defaults = values.pop()
     kind = " (yes|no)" if owners[0][1].type is bool else ""
@@ -121,16 +116,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints every flag of this plugin's models and criterion with its help and default.
+    """Prints every flag of this plugin with its help and default.
 
     Raises:
         ValueError: No flag's name contains the given text.
     """
-    from tsa_mt.criterion import OnlineKDConfig
-    from tsa_mt.translation.model import TreeTransformerConfig
-
     shown = 0
-    for title, config in (("model", TreeTransformerConfig), ("criterion", OnlineKDConfig)):
+    for title, config in _components():
         lines = _flag_lines(config, args.name or "")
         shown += len(lines)
         if lines:
@@ -140,12 +132,38 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _components() -> List[Tuple[str, type]]:
+    """What of this plugin has flags, with its config; imported here because they import this."""
+    from tsa_mt.criterion import OnlineKDConfig
+    from tsa_mt.translation.model import TreeTransformerConfig
+    from tsa_mt.vision.model import TreeClassifierConfig
+    from tsa_mt.vision.optimizer import MomentumSGDConfig
+    from tsa_mt.vision.schedule import MultistepConfig
+    from tsa_mt.vision.task import ImageClassificationConfig
+
+    return [
+        ("model", TreeTransformerConfig),
+        ("criterion", OnlineKDConfig),
+        ("image model", TreeClassifierConfig),
+        ("image task", ImageClassificationConfig),
+        ("optimizer momentum_sgd", MomentumSGDConfig),
+        ("schedule multistep", MultistepConfig),
+    ]
+
+
 def _flag_lines(config: type, part: str) -> List[str]:
     lines = []
     for option in dataclasses.fields(config):
-        flag = "--" + option.name.replace("_", "-")
+        flag = "DATA" if option.name == "data" else "--" + option.name.replace("_", "-")
         text = option.metadata.get("help")
         if text and part.strip("-").replace("_", "-") in flag and option.name != "_name":
-            default = "" if option.default is None else f" [default {_shown(option.default)}]"
-            lines.append(f"  {flag}\n      {text}{default}")
+            lines.append(f"  {flag}\n      {text}{_default_note(option)}")
     return lines
+
+
+def _default_note(option: dataclasses.Field) -> str:
+    """The default in brackets, '' where the help says what unset means or there is none."""
+    value = option.default
+    if option.default_factory is not dataclasses.MISSING:
+        value = ",".join(map(str, option.default_factory()))
+    return "" if value in (None, "", "???") else f" [default {_shown(value)}]"
