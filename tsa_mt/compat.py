@@ -249,7 +249,8 @@ def _bf16_without_tpu() -> None:
 def _flat_parameters_on_cpu() -> None:
     from fairseq.optim import fp16_optimizer
 
-    cuda = _Overlay(torch.cuda, current_device=lambda: 0)
+    # None is the index of a CPU tensor's device, by which gradients find their flat copy
+    cuda = _Overlay(torch.cuda, current_device=lambda: None)
     fp16_optimizer.torch = _Overlay(torch, cuda=cuda)
 
 
