@@ -166,4 +166,4 @@ def _default_note(option: dataclasses.Field) -> str:
     value = option.default
     if option.default_factory is not dataclasses.MISSING:
         value = ",".join(map(str, option.default_factory()))
-    return "" if value in (None, "", "???") else f" [default {_shown(value)}]"
+    return "" if value in (None, "", "???") else f" [default {shown(value)}]"
