@@ -45,22 +45,38 @@ def tiny_data(tmp_path_factory):
     return folder
 
 
-def train(data: Path, save_dir: Path, *arguments: str) -> dict:
-    """Runs fairseq-train in this process; the last checkpoint it wrote."""
+def training_command(data, save_dir, *arguments):
+    """Arguments of fairseq-train for the tiny data; later ones win."""
+    return [
+        *(str(data), "--task", "translation", "--source-lang", "en", "--target-lang", "de"),
+        *("--arch", "tree_transformer_tiny", *SIZE, "--criterion", "online_kd"),
+        *("--optimizer", "adam", "--lr", "0.003", "--max-tokens", "80", "--seed", "3", "--cpu"),
+        *("--required-batch-size-multiple", "1", "--num-workers", "0", "--disable-validation"),
+        *("--no-progress-bar", "--log-format", "none", "--no-epoch-checkpoints"),
+        *("--save-dir", str(save_dir)),
+        *map(str, arguments),
+    ]
+
+
+@pytest.fixture(scope="session")
+def command():
+    """`training_command`."""
+    return training_command
+
+
+@pytest.fixture(scope="session")
+def train():
+    """Runs fairseq-train in this process; gives the last checkpoint it wrote."""
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from fairseq_cli.train import main
 
     import tsa_mt  # noqa: F401 - registers the plugin
 
-    command = [
-        *(str(data), "--task", "translation", "--source-lang", "en", "--target-lang", "de"),
-        *("--arch", "tree_transformer_tiny", *SIZE, "--criterion", "online_kd"),
-        *("--optimizer", "adam", "--lr", "0.003", "--max-tokens", "80", "--seed", "3", "--cpu"),
-        *("--num-workers", "0", "--disable-validation", "--no-progress-bar"),
-        *("--log-format", "none", "--no-epoch-checkpoints", "--save-dir", str(save_dir)),
-        *map(str, arguments),
-    ]
-    parser = options.get_training_parser()
-    main(convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, command)))
-    return torch.load(save_dir / "checkpoint_last.pt", weights_only=False)
+    def run(data, save_dir, *arguments):
+        parser = options.get_training_parser()
+        args = options.parse_args_and_arch(parser, training_command(data, save_dir, *arguments))
+        main(convert_namespace_to_omegaconf(args))
+        return torch.load(save_dir / "checkpoint_last.pt", weights_only=False)
+
+    return run

@@ -1,5 +1,4 @@
-"""AHBF-OKD: adaptive hierarchy-branch fusion for online knowledge distillation (Gong et al., AAAI
-2023).
+"""AHBF-OKD: adaptive hierarchy-branch fusion for online distillation (Gong et al., AAAI 2023).
 
 Paper: https://ojs.aaai.org/index.php/AAAI/article/view/25937. Code:
 https://github.com/linruigong965/AHBF (``AHBF-pytorch/train_ahbf.py`` and

@@ -1,5 +1,4 @@
-"""CL-ILR: collaborative learning with intermediate-level representation sharing (Song and Chai,
-NeurIPS 2018).
+"""CL-ILR: collaborative learning with a shared trunk (Song and Chai, NeurIPS 2018).
 
 Paper: https://arxiv.org/abs/1805.11761. Code: https://github.com/DefangChen/OKDDip-AAAI2020
 (``train_one.py --avg --bpscale`` at c6a05de).

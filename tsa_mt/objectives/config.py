@@ -100,3 +100,10 @@ def require(condition: bool, option: str, value: Any, allowed: str) -> None:
     """
     if not condition:
         raise ValueError(f"option {option!r} is {value!r}; it must be {allowed}")
+
+
+def shown(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -155,9 +155,10 @@ class _PairedKL(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
-        blocks = ctx.saved_tensors[: len(ctx.sizes)]
+        saved = ctx.saved_tensors  # once: a checkpoint unpacks only once
+        blocks = saved[: len(ctx.sizes)]
         targets = dict.fromkeys(target for target, _ in ctx.pairs)
-        probs = dict(zip(targets, ctx.saved_tensors[len(ctx.sizes) :]))
+        probs = dict(zip(targets, saved[len(ctx.sizes) :]))
         edges = [(u, v, scale) for (u, v), scale in zip(ctx.pairs, grad.tolist())]
         logs = [log for block in blocks for log in block]
         outs = [
