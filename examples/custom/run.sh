@@ -5,7 +5,7 @@
 #
 # SOURCE and TARGET hold one sentence a line, line by line translations of each other, plain or
 # compressed; their names end in the language codes (news.en news.de, news.en.gz news.de.gz).
-# OUT/data      clean text, subword model, binarised data; 1 % is held out, half of it for the test
+# OUT/data      clean text, subword model, binarised data; 1 % is held out to validate, 1 % to test
 # OUT/run       checkpoints, training log, translations and scores of the test split
 # OUT/model     the leader as a plain fairseq Transformer, with dictionaries and subword model
 # OUT/model-ct2 the same for CTranslate2
@@ -38,7 +38,7 @@ data=$out/data/data-bin
 run=$out/run
 
 echo "== prepare"
-hold_out="{hold_out: {per_mille: 5, by: $source_lang}}"
+hold_out="{hold_out: {per_mille: 10, by: $source_lang}}"
 python "$root/data-prep/prepare.py" custom --out "$out/data" \
   --source-lang "$source_lang" --target-lang "$target_lang" --train "$source_file" "$target_file" \
   --set "splits.valid=$hold_out" --set "splits.test=$hold_out" \
