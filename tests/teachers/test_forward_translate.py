@@ -105,6 +105,15 @@ def test_workers_share_the_chunks_and_end_in_the_same_bytes(
     assert contents(tmp_path) == contents(translated)
 
 
+def test_samples_do_not_depend_on_what_was_done_before(toy, teacher_file, tmp_path):
+    flags = ["--generate=--sampling", "--beam", 1]
+    assert translate(toy, tmp_path, teacher_file, *flags) == 0
+    first = (tmp_path / "train.yy").read_bytes()
+    sorted((tmp_path / "chunks").glob("train.*"))[3].unlink()
+    assert translate(toy, tmp_path, teacher_file, *flags, "--force") == 0
+    assert (tmp_path / "train.yy").read_bytes() == first
+
+
 def test_more_chunks_than_batches_lose_nothing(toy, translated, teacher_file, tmp_path):
     assert translate(toy, tmp_path, teacher_file, chunk=1) == 0
     assert len(list((tmp_path / "chunks").glob("train.*"))) == 48

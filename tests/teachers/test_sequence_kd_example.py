@@ -32,7 +32,7 @@ def test_the_script_translates_and_trains_a_student(toy, teacher_file, run, tmp_
     own = ["--arch", "tree_transformer_tiny", "--decoder-layers", 1, "--seed", 2]
     kd = ["--kd-objective", "kd", "--kd-teacher", teacher_file]
     places = (toy.data, teacher_file, tmp_path / "out")
-    done = run(*places, *flags, *own, *kd, FORWARD="--cpu --beam 2")
+    done = run(*places, *flags, *own, *kd, FORWARD="--cpu --beam 2 --generate=--lenpen=0.6")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "48 sentences, 0 of them with their reference" in done.stdout
     assert (tmp_path / "out" / "student" / "checkpoint_best.pt").is_file()

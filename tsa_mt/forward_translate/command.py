@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--generate",
         default="",
         metavar="FLAGS",
-        help="more flags of fairseq-generate in one string, for instance '--lenpen 0.6'",
+        help="more flags of fairseq-generate, for instance --generate='--lenpen 0.6'",
     )
     parser.add_argument(
         "--keep-too-long",
