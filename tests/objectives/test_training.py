@@ -71,7 +71,7 @@ def test_the_leader_decodes_like_its_export(name, more, trained, tiny_data, tmp_
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
             [str(path)], arg_overrides={"data": str(tiny_data)}
         )
-        model.eval().prepare_for_inference_(None)
+        model.eval()
         generator = task.build_generator([model], beam_args())
         sample = {"net_input": {"src_tokens": tokens, "src_lengths": torch.tensor([4, 3])}}
         found = task.inference_step(generator, [model], sample)

@@ -13,6 +13,14 @@ from torch import Tensor, nn
 from tsa_mt.tree import Tree
 
 
+class PeerEncoder(TransformerEncoderBase):
+    """A peer's encoder; no checkpoint of an older fairseq has one that would need upgrading."""
+
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str):
+        """Leaves a checkpoint alone: the stock upgrade takes missing entries for an old version."""
+        return state_dict
+
+
 class TreeEncoder(TransformerEncoderBase):
     """Stock encoder (the leader's) plus one for every other child of the root.
 
@@ -32,7 +40,7 @@ class TreeEncoder(TransformerEncoderBase):
         self.always = always
         self.branches = nn.ModuleDict(
             {
-                str(child): TransformerEncoderBase(cfg, dictionary, embed_tokens, return_fc)
+                str(child): PeerEncoder(cfg, dictionary, embed_tokens, return_fc)
                 for child in tree.nodes[0].children[1:]
             }
         )

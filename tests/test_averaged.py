@@ -1,0 +1,105 @@
+"""The moving average of a model: when it moves, what it holds, what it teaches."""
+
+import pytest
+import torch
+from torch import nn
+
+from tsa_mt.averaged import Averaged
+from tsa_mt.branches import BranchOutputs, Projection
+
+
+class Toy(nn.Module):
+    """Two leaves on a shared layer, with dropout, a batch norm and a tied weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = nn.Linear(3, 4)
+        self.norm = nn.BatchNorm1d(4)
+        self.dropout = nn.Dropout(0.5)
+        self.leaf = nn.Linear(4, 4)
+        self.output = nn.Linear(4, 5)
+        self.tied = self.leaf
+        self.branches = nn.Module()
+        self.branches.objective = nn.Linear(2, 2)
+        self.objective = type("Objective", (), {"leaves": 2})
+        self.decoder = nn.Module()
+        self.decoder.branches = self.branches
+
+    @property
+    def projections(self):
+        return [Projection(self.output.weight, self.output.bias)] * 2
+
+    def forward(self, inputs, branches=False):
+        hidden = self.dropout(self.norm(self.trunk(inputs)))
+        return BranchOutputs([hidden, self.leaf(hidden)])
+
+
+@pytest.fixture
+def toy():
+    torch.manual_seed(0)
+    return Toy()
+
+
+def shift(model, by):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(by)
+
+
+def test_it_starts_as_a_copy_and_then_moves_by_the_published_shares(toy):
+    averaged = Averaged(toy, decay=0.9)
+    shift(toy, 1.0)  # a checkpoint was loaded after building
+    averaged.follow(toy, 5)
+    expected = toy.trunk.weight.detach().clone()
+    assert torch.equal(averaged.get_buffer("trunk.weight"), expected)
+    shift(toy, 1.0)
+    averaged.follow(toy, 6)  # min(1 - 1/7, .9): a seventh of the way
+    torch.testing.assert_close(averaged.get_buffer("trunk.weight"), expected + 1 / 7)
+    averaged.follow(toy, 99)
+    torch.testing.assert_close(
+        averaged.get_buffer("trunk.weight"), expected + 1 / 7 + 0.1 * (1 - 1 / 7)
+    )
+
+
+def test_it_moves_once_per_update(toy):
+    averaged = Averaged(toy, decay=0.9)
+    averaged.follow(toy, 0)
+    shift(toy, 1.0)
+    averaged.follow(toy, 1)
+    once = {key: value.clone() for key, value in averaged.state_dict().items()}
+    shift(toy, 1.0)
+    averaged.follow(toy, 1)  # another micro-batch of the same update
+    assert all(torch.equal(once[key], value) for key, value in averaged.state_dict().items())
+
+
+def test_it_holds_buffers_only_and_nothing_of_the_objective(toy):
+    averaged = Averaged(toy, decay=0.9)
+    assert list(averaged.parameters()) == []
+    names = set(averaged.state_dict())
+    assert {"updates", "trunk.weight", "leaf.bias", "norm.running_var", "output.weight"} <= names
+    assert not any("objective" in name or "tied" in name or "tracked" in name for name in names)
+
+
+def test_half_precision_leaves_it_in_float32(toy):
+    toy.decoder.branches.averaged = Averaged(toy, decay=0.999)
+    toy.half()
+    assert toy.trunk.weight.dtype == torch.float16
+    assert toy.branches.averaged.get_buffer("trunk.weight").dtype == torch.float32
+    assert toy.branches.averaged.updates.dtype == torch.int64
+
+
+def test_it_teaches_without_dropout_and_without_gradients_from_its_own_weights(toy):
+    averaged = Averaged(toy, decay=0.9)
+    inputs = torch.randn(6, 3)
+    expected = toy.eval()(inputs).features
+    toy.train()
+    running = toy.norm.running_mean.clone()
+    shift(toy, 1.0)
+    taught = averaged.teach(toy, {"inputs": inputs})
+    assert toy.training and torch.equal(toy.norm.running_mean, running)
+    for ours, theirs in zip(taught.features, expected, strict=True):
+        torch.testing.assert_close(ours, theirs.detach())
+        assert not ours.requires_grad
+    assert len(taught.projections) == 2
+    torch.testing.assert_close(taught.projections[1].weight + 1.0, toy.output.weight.detach())
+    torch.testing.assert_close(taught.projections[1].bias + 1.0, toy.output.bias.detach())

@@ -1,0 +1,71 @@
+"""CL-ILR's hook: at every fork the gradient is divided by the number of branches."""
+
+import pytest
+import torch
+
+
+def gradients(model, sample, leaves):
+    """Gradients of the sum of some leaves' features."""
+    model.zero_grad()
+    outputs = model.eval()(**sample()["net_input"], branches=True)
+    sum((outputs.features[leaf] ** 2).sum() for leaf in leaves).backward()
+    return {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.fixture
+def models(tree):
+    """The same tree without and with the hook."""
+
+    def function(notation):
+        plain, scaled = (tree(notation, kd_objective=name) for name in ("tsa", "cl_ilr"))
+        scaled.load_state_dict(plain.state_dict(), model_cfg=None)
+        return plain, scaled
+
+    return function
+
+
+def test_in_a_flat_fork_what_is_shared_gets_the_mean_over_branches(models, sample):
+    plain, scaled = models("1(2,2,2)")
+    ours = gradients(scaled, sample, range(3))
+    theirs = gradients(plain, sample, range(3))
+    for key, grad in theirs.items():
+        shared = key.startswith(("encoder.", "decoder.layers.0.", "decoder.embed_tokens."))
+        expected = grad / 3 if shared else grad
+        torch.testing.assert_close(ours[key], expected, rtol=1e-4, atol=1e-6, msg=key)
+
+
+def test_in_a_deeper_tree_every_fork_divides_again(models, sample):
+    plain, scaled = models("1(1(1,1),2,2)")
+    for leaf, factor in ((0, 1 / 6), (1, 1 / 6), (2, 1 / 3)):
+        ours = gradients(scaled, sample, [leaf])
+        theirs = gradients(plain, sample, [leaf])
+        for key, grad in theirs.items():
+            if key.startswith(("encoder.", "decoder.layers.0.")):
+                torch.testing.assert_close(ours[key], grad * factor, rtol=1e-4, atol=1e-6, msg=key)
+            elif key.startswith("decoder.layers.1.") and leaf < 2:
+                torch.testing.assert_close(ours[key], grad / 2, rtol=1e-4, atol=1e-6, msg=key)
+            elif not key.startswith("decoder.embed"):
+                torch.testing.assert_close(ours[key], grad, rtol=1e-4, atol=1e-6, msg=key)
+
+
+def test_the_features_are_the_same_with_and_without_it(models, sample):
+    plain, scaled = (model.eval() for model in models("0(1(2,2),3)"))
+    batch = sample()["net_input"]
+    with torch.no_grad():
+        pairs = zip(
+            plain(**batch, branches=True).features,
+            scaled(**batch, branches=True).features,
+            strict=True,
+        )
+        assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_encoders_of_one_s_own_are_not_shared_and_keep_their_gradient(tree, sample):
+    plain, scaled = (
+        tree("0(3,3)", kd_objective=name, peer_encoders=True) for name in ("tsa", "cl_ilr")
+    )
+    scaled.load_state_dict(plain.state_dict(), model_cfg=None)
+    ours, theirs = (gradients(model, sample, [0, 1]) for model in (scaled, plain))
+    for key, grad in theirs.items():
+        if key.startswith(("encoder.layers.", "encoder.branches.1.layers.")):
+            torch.testing.assert_close(ours[key], grad, rtol=1e-4, atol=1e-6, msg=key)
