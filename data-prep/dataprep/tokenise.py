@@ -66,8 +66,11 @@ def tokenise_part(
         for code, lines in zip(languages, raw, strict=True)
     ]
     dropped: Dict[str, int] = {}
-    if training:
-        sources, targets, dropped = sieve(*sides, length_rules(settings.filters))
+    rules = length_rules(settings.filters)
+    if training and rules:
+        # Moses' clean-corpus-n.perl, whose rules these are, also strips a final space
+        sides = [[line.strip() for line in lines] for lines in sides]
+        sources, targets, dropped = sieve(*sides, rules)
         sides = [sources, targets]
     for code, lines in zip(languages, sides, strict=True):
         write_lines(folder / f"{name}.{code}", lines)

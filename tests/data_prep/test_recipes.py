@@ -7,6 +7,7 @@ prepare-*.sh, sacreBLEU's and mtdata's lists), not from the recipes.
 import io
 import json
 import re
+import shlex
 import tarfile
 import zipfile
 from pathlib import Path
@@ -307,3 +308,16 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path):
     (tmp_path / "x.yaml").write_text("just text")
     with pytest.raises(DataError, match=r"x\.yaml holds no recipe"):
         recipes.load(str(tmp_path / "x.yaml"))
+
+
+@pytest.mark.parametrize("name", sorted({*LAYOUTS, "custom"}))
+def test_the_command_to_train_is_one_that_fairseq_train_understands(name):
+    import tsa_mt  # noqa: F401  registers the architectures and the criterion
+    from fairseq import options
+
+    pair = {"source": "xx", "target": "yy"} if name == "custom" else None
+    recipe = recipes.load(name, pair)
+    words = ["data-bin", "--source-lang", recipe.source, "--target-lang", recipe.target]
+    parser = options.get_training_parser()
+    parsed = options.parse_args_and_arch(parser, [*words, *shlex.split(recipe.train)])
+    assert parsed.arch.startswith("tree_transformer") and parsed.kd_objective == "tsa"

@@ -273,3 +273,15 @@ def test_a_damaged_state_file_means_that_there_is_work_to_do(tmp_path):
     step.finish({})
     step.state.write_text(json.dumps({"key": step.key})[:10])
     assert step.record() is None
+
+
+@pytest.mark.parametrize(("training", "end"), [(True, "&apos;"), (False, "&apos; ")])
+def test_a_final_space_of_moses_is_stripped_where_moses_own_cleaning_would(
+    tmp_path, write, training, end
+):
+    part(tmp_path / "in", write, ["He said 'so.'"], ["Er sagte so"])
+    (tmp_path / "out").mkdir()
+    settings = Tokenise(filters=Filters(max_words=9))
+    tokenise_part(tmp_path / "in", None, tmp_path / "out", "00-00000", settings, ["en", "de"],
+                  training)
+    assert (tmp_path / "out" / "00-00000.en").read_text() == f"He said &apos; so . {end}\n"
