@@ -10,7 +10,7 @@ that is optimised and the per-leaf figures have names of their own.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Optional, Tuple
 
 from fairseq import utils
@@ -151,8 +151,12 @@ class OnlineKDCriterion(FairseqCriterion):
         return getattr(model, "bridge_projection", None) or self.teachers[0].projection
 
     def _run_teachers(self, model, net_input: Dict[str, Tensor]) -> List[TeacherPass]:
-        like = next(model.parameters()) if self.teachers else None
-        return [teacher.run(net_input, like) for teacher in self.teachers]
+        if not self.teachers:
+            return []
+        passes = [teacher.run(net_input, next(model.parameters())) for teacher in self.teachers]
+        if model.objective.needs_bridge:
+            return passes
+        return [replace(each, hidden=[], encoded={}) for each in passes]  # frees the memory
 
     def _taught_rows(
         self, model, sample, passes: List[TeacherPass], keep: Tensor
