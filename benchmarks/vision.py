@@ -68,6 +68,7 @@ class Step:
         )
 
     def __call__(self, images, target) -> None:
+        """Forward, loss, backward and update."""
         self.optimizer.zero_grad()
         self.loss(self.network, images, target).backward()
         self.optimizer.step()
@@ -186,6 +187,7 @@ def report_steps(args) -> None:
 
 
 def print_steps(args, models, seconds) -> None:
+    """The table of `report_steps`."""
     base = seconds["plain"]
     print(f"plain {args.backbone}, batch {args.batch}: {statistics.median(base):.3f} s a step\n")
     print("| method | parameters | arithmetic | step time | step time / arithmetic | bar |")
@@ -272,6 +274,7 @@ def one_by_one(pixels, transform) -> None:
 
 
 def report_jpegs(args) -> None:
+    """JPEGs decoded and cropped per second."""
     files = sorted(Path(args.images).rglob("*.[jJ][pP]*[gG]"))[: args.count]
     contents = [path.read_bytes() for path in files]
     numbers = uniform(1, 1, np.arange(len(files)), NUMBERS)

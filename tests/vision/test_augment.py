@@ -105,5 +105,7 @@ def test_presets_have_the_published_numbers():
 
 
 def test_an_unknown_preset_is_told_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown augmentation 'cutout'; choose one of okddip, tsa"):
+    with pytest.raises(
+        ValueError, match="unknown augmentation 'cutout'; choose one of okddip, tsa"
+    ):
         find_preset("cutout")

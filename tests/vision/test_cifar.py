@@ -122,7 +122,7 @@ class Program:
 def test_a_file_that_would_run_a_program_is_not_run(place, tmp_path):
     (place / "test_batch").write_bytes(pickle.dumps({b"data": Program(tmp_path / "ran")}))
     collection = open_collection(str(place), accept_any_md5=True)
-    with pytest.raises(ValueError, match="test_batch cannot be read .*which image data never need"):
+    with pytest.raises(ValueError, match="test_batch cannot be read .*which images never need"):
         collection.load("test")
     assert not (tmp_path / "ran").exists()
 

@@ -93,7 +93,9 @@ def test_a_small_image_is_kept_as_it_is():
 def test_a_truncated_jpeg_is_told():
     content = encoded(gradient(300, 300), "JPEG")
     for cut in (decode.centre_crop, lambda *a: decode.training_crop(*a, numbers(0))):
-        with pytest.raises(ValueError, match="n01/cat.jpg cannot be decoded .*truncated.*; replace"):
+        with pytest.raises(
+            ValueError, match="n01/cat.jpg cannot be decoded .*truncated.*; replace"
+        ):
             cut(content[: len(content) // 2], "n01/cat.jpg", 64)
 
 

@@ -57,14 +57,15 @@ def test_an_empty_class_folder_is_told(folders):
 
 def test_parts_with_different_classes_are_told(folders):
     (folders / "val" / "cat").rename(folders / "val" / "dog")
-    with pytest.raises(ValueError, match="val has 3 classes and .*train has 3; they differ in 'cat'"):
+    with pytest.raises(
+        ValueError, match="val has 3 classes and .*train has 3; they differ in 'cat'"
+    ):
         open_collection(str(folders)).load("test")
 
 
 def write_parquet(folder, part, pixels, labels, names=None, image="image", label="label"):
     pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
-
+    parquet = pytest.importorskip("pyarrow.parquet")
     rows = [{"bytes": encoded(image), "path": None} for image in pixels]
     table = pyarrow.table({image: rows, label: [int(n) for n in labels]})
     if names:
@@ -73,7 +74,7 @@ def write_parquet(folder, part, pixels, labels, names=None, image="image", label
     half = len(rows) // 2
     for number, piece in enumerate((table[:half], table[half:])):
         path = folder / f"{part}-{number:05d}-of-00002.parquet"
-        pyarrow.parquet.write_table(piece, path, row_group_size=2)
+        parquet.write_table(piece, path, row_group_size=2)
 
 
 @pytest.mark.parametrize("columns", [("image", "label"), ("img", "fine_label")])

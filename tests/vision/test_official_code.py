@@ -74,7 +74,9 @@ def okddip_name(name):
         leaf = (branch + 1) % 4
         layer = f"branches.nodes.{leaf + 1}." if leaf else "layer3."
         classifier = f"branches.classifiers.{leaf}." if leaf else "fc."
-        name = name.replace(f"layer3_{branch}.", layer).replace(f"classifier3_{branch}.", classifier)
+        name = name.replace(f"layer3_{branch}.", layer).replace(
+            f"classifier3_{branch}.", classifier
+        )
     name = name.replace("query_weight", "branches.objective.query")
     return name.replace("key_weight", "branches.objective.key")
 

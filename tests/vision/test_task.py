@@ -137,7 +137,10 @@ def test_what_happens_to_an_image_depends_on_seed_epoch_and_number_alone(task):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fp16": True}, "--fp16 would keep BatchNorm statistics in half precision; use --bf16-auto"),
+        (
+            {"fp16": True},
+            "--fp16 would keep BatchNorm statistics in half precision; use --bf16-a",
+        ),
         ({"bf16": True}, "--bf16 would keep BatchNorm statistics in half precision"),
         ({"valid_subset": "test"}, "checkpoints would be chosen on the test part"),
         ({"augment": "cutout"}, "unknown augmentation 'cutout'"),
@@ -297,7 +300,9 @@ def test_the_rate_drops_after_each_milestone_like_torchs_scheduler():
 @pytest.mark.parametrize("milestones", [[5, 3], [0, 3], [3, 3]])
 def test_milestones_must_increase(milestones):
     with pytest.raises(ValueError, match="must be increasing epoch numbers from 1 on"):
-        Multistep(Namespace(milestones=milestones, lr_decay=0.1, lr=[0.1]), sgd(torch.nn.Linear(1, 1)))
+        Multistep(
+            Namespace(milestones=milestones, lr_decay=0.1, lr=[0.1]), sgd(torch.nn.Linear(1, 1))
+        )
 
 
 def test_the_decay_must_be_a_share():

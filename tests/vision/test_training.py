@@ -9,8 +9,8 @@ import torch
 from image_data import encoded
 
 from tsa_mt.cli import main as tsa_mt
-from tsa_mt.vision.checkpoint import read_classifier
 from tsa_mt.vision.accuracy import accuracy_statistics
+from tsa_mt.vision.checkpoint import read_classifier
 
 TINY = ("--kd-objective", "tsa", "--tree", "6(3,3)")
 
@@ -61,7 +61,9 @@ def test_every_image_is_trained_on_and_validated_although_the_last_batch_is_smal
             return _original(self, sample, *args, **options)
 
         monkeypatch.setattr(ImageClassificationTask, name, step)
-    cifar.train(tmp_path, *TINY, "--max-epoch", 1, "--valid-split", 23, "--valid-subset", "valid,test")
+    cifar.train(
+        tmp_path, *TINY, "--max-epoch", 1, "--valid-split", 23, "--valid-subset", "valid,test"
+    )
     assert seen == {"train_step": 77, "valid_step": 23 + 30}
 
 
@@ -213,7 +215,9 @@ def picture(tmp_path):
 
 
 def test_classify_prints_the_most_probable_classes(trained, picture, capsys):
-    assert tsa_mt(["classify", str(trained / "checkpoint_last.pt"), str(picture), "--top", "3"]) == 0
+    assert (
+        tsa_mt(["classify", str(trained / "checkpoint_last.pt"), str(picture), "--top", "3"]) == 0
+    )
     title, *lines = capsys.readouterr().out.splitlines()
     assert title == str(picture)
     found = [re.fullmatch(r" +([\d.]+) %  kind\d", line) for line in lines]

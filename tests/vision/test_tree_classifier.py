@@ -169,9 +169,7 @@ def test_the_plain_resnet_32_takes_69_million_multiply_accumulates(build):
     [("resnet20", name) for name in LONELY]
     + [("mobilenetv3_large", name) for name in ("ahbf", "one", "okddip")],
 )
-def test_every_objective_gives_every_parameter_a_gradient_at_the_first_step(
-    backbone, name, build
-):
+def test_every_objective_gives_every_parameter_a_gradient_at_the_first_step(backbone, name, build):
     model = build(backbone, kd_objective=name).train()
     model.set_num_updates(0)
     result = step(model, progress=0.0)
@@ -190,7 +188,11 @@ def test_ahbf_fuses_maps_as_its_published_module_does(build):
         kernel, bias = merge.convolution.weight, merge.convolution.bias
         fused = torch.nn.functional.batch_norm(
             torch.nn.functional.conv2d(merged, kernel, bias),
-            None, None, merge.norm.weight, merge.norm.bias, training=True,
+            None,
+            None,
+            merge.norm.weight,
+            merge.norm.bias,
+            training=True,
         )
         pooled = fused.mean((2, 3)) @ gate.linear.weight.T + gate.linear.bias
         scores = torch.nn.functional.batch_norm(pooled, None, None, training=True).relu()

@@ -65,8 +65,8 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
         import onnx  # noqa: F401
     except ImportError as error:
         raise ValueError(
-            f"--to onnx needs the package onnx, which cannot be imported ({error}); install it with "
-            f"pip install onnx"
+            f"--to onnx needs the package onnx, which cannot be imported ({error}); install it "
+            f"with pip install onnx"
         ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -155,9 +155,7 @@ def _name(trained: TrainedClassifier, branch: int) -> str:
     return f"{which} of {trained.model.backbone.name} with tree {trained.model.tree}"
 
 
-def _write_companions(
-    folder: Path, trained: TrainedClassifier, args: argparse.Namespace
-) -> None:
+def _write_companions(folder: Path, trained: TrainedClassifier, args: argparse.Namespace) -> None:
     preparation = {
         "class_names": trained.class_names,
         "image_size": trained.image_size,
@@ -180,8 +178,8 @@ def _readme(trained: TrainedClassifier, args: argparse.Namespace) -> str:
         f"# Image classifier ({args.to})\n\n"
         f"{_name(trained, args.branch)}; {len(trained.class_names)} classes, trained for "
         f"{trained.updates:,} updates.\n\n"
-        f"Input `images`: float32 `(batch, 3, {size}, {size})`, RGB scaled to [0, 1], minus `mean`, "
-        f"divided by `std`. Output: logits `(batch, {len(trained.class_names)})`. The numbers and the "
-        f"class names are in `{PREPROCESSING}`.\n\n"
+        f"Input `images`: float32 `(batch, 3, {size}, {size})`, RGB scaled to [0, 1], minus "
+        f"`mean`, divided by `std`. Output: logits `(batch, {len(trained.class_names)})`. The "
+        f"numbers and the class names are in `{PREPROCESSING}`.\n\n"
         f"```python\n{usage}\n```\n"
     )

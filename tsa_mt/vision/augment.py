@@ -25,7 +25,9 @@ class Normalisation:
 
     def apply(self, images: Tensor) -> Tensor:
         """``(batch, 3, height, width)`` uint8 to normalised float32."""
-        mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (self.mean, self.std)
+        )
         return images.to(torch.float32).mul_(1.0 / (255.0 * std)).sub_(mean / std)
 
 
@@ -63,7 +65,9 @@ class Preset:
 
 
 PRESETS: Dict[str, Preset] = {
-    "okddip": Preset("OKDDip, AHBF and ONE: crop of 4, flip, the data set's statistics", CIFAR100, CIFAR10),
+    "okddip": Preset(
+        "OKDDip, AHBF and ONE: crop of 4, flip, the data set's statistics", CIFAR100, CIFAR10
+    ),
     "tsa": Preset(
         "TSA: crop of 4, flip, CIFAR-10 means with narrow deviations whatever the data",
         CIFAR10_NARROW,
@@ -138,5 +142,7 @@ def _mirrored(size: int, pad: int) -> Tensor:
 
 def _crop(padded: Tensor, offsets: Tensor, size) -> Tensor:
     """The window of every image at its own (row, column) offset."""
-    windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # batch x 3 x rows x columns x h x w
+    windows = padded.unfold(2, size[0], 1).unfold(
+        3, size[1], 1
+    )  # n x 3 x top x left x h x w
     return windows[torch.arange(len(padded)), :, offsets[:, 0], offsets[:, 1]]

@@ -2,8 +2,8 @@
 
 A network is a stem, a row of *units* (residual blocks, convolution layers, whatever its family
 counts in), a top and a pooling that turn the last map into one feature vector, and a classifier.
-Trees count in units. A `Backbone` can build the network with longer or shorter stages, which is how the longer
-branches of a ladder get blocks of the right kind and how every copy gets its own random start.
+Trees count in units. A `Backbone` can build the network with longer or shorter stages, which is how
+the longer branches of a ladder get blocks of the right kind and every copy its own random start.
 """
 
 from dataclasses import dataclass
@@ -97,8 +97,8 @@ class Backbone:
             stages[-1] += extra
             if stages[-1] < 1:
                 raise ValueError(
-                    f"a branch that is {stop} units deep ends before the last stage of {self.name}, "
-                    f"whose features all leaves share; make it at least "
+                    f"a branch that is {stop} units deep ends before the last stage of "
+                    f"{self.name}, whose features all leaves share; make it at least "
                     f"{self.depth - self.stages[-1] + 1} units deep"
                 )
             return tuple(stages)

@@ -175,4 +175,3 @@ def plain_network(trained: TrainedClassifier, branch: int = 0) -> nn.Module:
 
 def _parts(pieces) -> List[nn.Module]:
     return [pieces.stem, *pieces.units, pieces.top, pieces.pool, pieces.classifier]
-

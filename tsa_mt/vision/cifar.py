@@ -147,8 +147,8 @@ class CifarCollection:
         known = self.layout.md5[name]
         if digest not in known and not self.accept_any_md5:
             raise ValueError(
-                f"{self.path / name} has MD5 {digest}, but {self.layout.title}'s has {known[0]}: it "
-                f"is damaged or altered; fetch it again, or accept it with --accept-any-md5"
+                f"{self.path / name} has MD5 {digest}, but {self.layout.title}'s has {known[0]}: "
+                f"it is damaged or altered; fetch it again, or accept it with --accept-any-md5"
             )
         try:
             entries = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
@@ -189,7 +189,9 @@ class _ArrayUnpickler(pickle.Unpickler):
             ("_codecs", "encode"): "_codecs",
         }
         if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which image data never need")
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which images never need"
+            )
         return getattr(importlib.import_module(allowed[module, name]), name)
 
 

@@ -68,9 +68,7 @@ class TreeNetwork(nn.Module):
             self.stems[str(node.index)] = donor.stem
 
 
-def _check_width(
-    backbone: Backbone, tree: Tree, leaf: int, donor: Pieces, leader: Pieces
-) -> None:
+def _check_width(backbone: Backbone, tree: Tree, leaf: int, donor: Pieces, leader: Pieces) -> None:
     if donor.feature_dim != leader.feature_dim:
         raise ValueError(
             f"leaf {leaf} of tree '{tree}' has {donor.feature_dim} features and the leader has "
@@ -177,7 +175,7 @@ def branch_sources(
 ) -> Dict[int, Optional[Tensor]]:
     """For every tensor of the branches, by identity, the leader's tensor it could start from.
 
-    Units beyond the leader's depth repeat the leader's last unit; where shapes differ there is none.
+    Units beyond the leader's depth repeat its last unit; where shapes differ there is none.
     """
     pairs: List[Tuple[nn.Module, nn.Module]] = []
     for index, units in branches.nodes.items():

@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("checkpoint", metavar="CKPT", help="a checkpoint of an image classifier")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown (default: 5)")
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="N", help="classes shown (default: 5)"
+    )
     parser.add_argument(
         "--branch",
         type=int,

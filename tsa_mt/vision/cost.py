@@ -25,6 +25,7 @@ class Cost(NamedTuple):
     macs: int
 
     def __truediv__(self, other: "Cost") -> "CostRatio":
+        """This cost in terms of another."""
         return CostRatio(self.parameters / other.parameters, self.macs / other.macs)
 
 

@@ -45,6 +45,7 @@ class ImageDataset(FairseqDataset):
         self.epoch = 1
 
     def __len__(self) -> int:
+        """Number of images."""
         return len(self.rows)
 
     def set_epoch(self, epoch: int) -> None:
@@ -224,4 +225,4 @@ def hold_out(labels: np.ndarray, count: int, classes: int) -> np.ndarray:
 
 
 HOLD_OUT_SEED = 20220821
-"""The split does not follow --seed: runs that differ in the seed must validate on the same images."""
+"""The split does not follow --seed: runs with different seeds must validate on the same images."""

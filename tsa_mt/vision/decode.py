@@ -24,7 +24,7 @@ EVALUATION_MARGIN = 256 / 224
 """Shorter side of an image before the centre is cut out, relative to the final size."""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _pillow():
     try:
         from PIL import Image
@@ -36,7 +36,7 @@ def _pillow():
     return Image
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _say_converted(mode: str, name: str) -> None:
     logger.info(f"images of mode {mode} are converted to RGB; the first one is {name}")
 
@@ -50,7 +50,9 @@ def open_image(content: bytes, name: str):
     try:
         return _pillow().open(io.BytesIO(content))
     except (OSError, SyntaxError) as error:
-        raise ValueError(f"{name} is not a readable image ({error}); replace or remove it") from None
+        raise ValueError(
+            f"{name} is not a readable image ({error}); replace or remove it"
+        ) from None
 
 
 def to_rgb(image, name: str):

@@ -1,7 +1,7 @@
 """The fairseq model around a tree-shaped image classifier, and its architectures.
 
-Every backbone ``NAME`` is ``--arch tree_NAME``. They are registered whether or not the packages that
-some of them come from are installed; building such a one says what is missing.
+Every backbone ``NAME`` is ``--arch tree_NAME``. They are registered whether or not the packages
+that some of them come from are installed; building such a one says what is missing.
 """
 
 import dataclasses

@@ -79,8 +79,10 @@ class ParquetImages:
             while len(self._cache) >= CACHED_GROUPS:
                 self._cache.pop(next(iter(self._cache)))
             number, in_file = self._groups[group]
-            table = _pyarrow().ParquetFile(self.files[number]).read_row_group(
-                in_file, columns=[self.column]
+            table = (
+                _pyarrow()
+                .ParquetFile(self.files[number])
+                .read_row_group(in_file, columns=[self.column])
             )
             self._cache[group] = table.column(0).to_pylist()
         return self._cache[group]
@@ -114,8 +116,8 @@ class ParquetCollection:
         """
         if not self.files[part]:
             raise FileNotFoundError(
-                f"{self.path} has no parquet file of the test part; its name must start with one of "
-                f"{', '.join(TEST_NAMES)}"
+                f"{self.path} has no parquet file of the test part; its name must start with one "
+                f"of {', '.join(TEST_NAMES)}"
             )
         labels = self._labels(part)
         check_labels(labels, len(self.class_names), f"the {part} part of {self.path}")
@@ -132,7 +134,9 @@ class ParquetCollection:
 def _named(path: Path, names: Tuple[str, ...]) -> List[Path]:
     """The files of the first name that has any."""
     for name in names:
-        files = sorted(f for f in path.glob("*.parquet") if f.name.split("-")[0].split(".")[0] == name)
+        files = sorted(
+            f for f in path.glob("*.parquet") if f.name.split("-")[0].split(".")[0] == name
+        )
         if files:
             return files
     return []
@@ -145,7 +149,9 @@ def _schema(file: Path):
     try:
         return parquet.read_schema(file)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{file} is not a readable parquet file ({error}); fetch it again") from None
+        raise ValueError(
+            f"{file} is not a readable parquet file ({error}); fetch it again"
+        ) from None
 
 
 def _column(present: List[str], wanted: Tuple[str, ...], file: Path) -> str:

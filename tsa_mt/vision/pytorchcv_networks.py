@@ -5,9 +5,9 @@ always registered. Parameter names are pytorchcv's, so that its own state dicts 
 pooling is replaced by one that takes any image size. A unit is a residual block, a dense layer, an
 inverted residual or a shuffle block; a DenseNet's transition belongs to the layer after it.
 
-``resnet18_cifar`` and its siblings have a 3x3 stem without pooling and four stages from 64 channels,
-the usual form for 32x32 images. ``mobilenetv2_cifar`` keeps the stem and the 24-channel stage at
-full resolution, as TSA's does.
+``resnet18_cifar`` and its siblings have a 3x3 stem without pooling and four stages from 64
+channels, the usual form for 32x32 images. ``mobilenetv2_cifar`` keeps the stem and the 24-channel
+stage at full resolution, as TSA's does.
 """
 
 import importlib

@@ -1,9 +1,9 @@
 """Residual networks for 32x32 images: ResNet-20 to 110 of He et al., and OKDDip's bottleneck ones.
 
 "ResNet-110" is two different networks in the literature. ``resnet110`` is the original one with 54
-basic blocks (1.74 M parameters); ``resnet110_bottleneck`` is what the OKDDip, AHBF and ONE code calls
-ResNet-110: 36 bottleneck blocks (1.17 M). ``wrn20_8`` is OKDDip's "WRN-20-8": the bottleneck network
-with two blocks a stage and inner convolutions eight times as wide.
+basic blocks (1.74 M parameters); ``resnet110_bottleneck`` is what the OKDDip, AHBF and ONE code
+calls ResNet-110: 36 bottleneck blocks (1.17 M). ``wrn20_8`` is OKDDip's "WRN-20-8": the bottleneck
+network with two blocks a stage and inner convolutions eight times as wide.
 
 Parameter names are those of torchvision's ResNet (``conv1``, ``bn1``, ``layer1.0.conv1`` ...,
 ``fc``), which the OKDDip and AHBF code uses too, so that state dicts go both ways. A unit is a

@@ -1,8 +1,8 @@
 """``--task image_classification``: images in, classes out, with fairseq's own trainer.
 
-``valid`` is a part of the training images that is held out (``--valid-split``), ``test`` is the test
-part. Checkpoints are chosen on the first ``--valid-subset``, which must not be the test part; it may
-be watched beside: ``--valid-subset valid,test``.
+``valid`` is a part of the training images that is held out (``--valid-split``), ``test`` is the
+test part. Checkpoints are chosen on the first ``--valid-subset``, which must not be the test part;
+it may be watched beside: ``--valid-subset valid,test``.
 """
 
 from dataclasses import dataclass, field
@@ -67,7 +67,9 @@ class ImageClassificationConfig(FairseqDataclass):
     )
     validate_ema: bool = field(
         default=False,
-        metadata={"help": "validate the averaged weights of --store-ema instead of the latest ones"},
+        metadata={
+            "help": "validate the averaged weights of --store-ema instead of the latest ones"
+        },
     )
     store_ema: bool = II("ema.store_ema")
     seed: int = II("common.seed")
@@ -265,12 +267,12 @@ def _check(cfg: ImageClassificationConfig) -> None:
         raise ValueError("--validate-ema needs averaged weights; add --store-ema")
     if cfg.fp16 or cfg.bf16:
         raise ValueError(
-            f"--{'fp16' if cfg.fp16 else 'bf16'} would keep BatchNorm statistics in half precision; "
-            f"use --bf16-autocast (any device) or --amp (GPU), which keep them in float32"
+            f"--{'fp16' if cfg.fp16 else 'bf16'} would keep BatchNorm statistics in half "
+            f"precision; use --bf16-autocast, or --amp on a GPU, which keep them in float32"
         )
     if cfg.valid_subset.split(",")[0] == "test" and not cfg.disable_validation:
         raise ValueError(
             "the first --valid-subset is 'test', so checkpoints would be chosen on the test part; "
-            "use --valid-subset valid,test to watch it, or --disable-validation and fairseq-validate "
-            "--valid-subset test afterwards"
+            "use --valid-subset valid,test to watch it, or --disable-validation and "
+            "fairseq-validate --valid-subset test afterwards"
         )
