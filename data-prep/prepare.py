@@ -68,7 +68,10 @@ def overrides(arguments: argparse.Namespace) -> Dict[str, Any]:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise DataError(f"--set {assignment!r} must look like KEY=VALUE")
-        found[key] = yaml.safe_load(value)
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise DataError(f"--set {assignment!r}: {value!r} is not a YAML value") from None
     return found
 
 

@@ -98,6 +98,8 @@ def _locked(recipe: Recipe, options: Options) -> Iterator[None]:
     """Make sure that the folder is this recipe's and that nobody else works in it."""
     out = options.out
     mark_file = out / "work" / "recipe.json"
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file, not a folder; choose another --out")
     if out.exists() and any(out.iterdir()) and not mark_file.exists():
         raise FileExistsError(f"{out} is not empty and not a prepared corpus; choose another --out")
     (out / "work").mkdir(parents=True, exist_ok=True)
@@ -560,7 +562,7 @@ class Preparer:
                 sizes.append(lines)
             start += lines
         found = self.fairseq_pool.run(step.name, binarise.binarise_part, tasks, sizes)
-        outputs = self._merged(step, split, track, shards, dicts)
+        outputs = self._merged(step, split, track, shards)
         counts = {
             code: {k: sum(r[k] for r in found[side::2]) for k in ("tokens", "unknown")}
             for side, code in enumerate(self.languages)
@@ -568,16 +570,15 @@ class Preparer:
         return {"lines": start, "counts": counts, "outputs": self._sizes(outputs)}
 
     def _merged(
-        self, step: Step, split: str, track: Track, shards: int, dicts: List[Path]
+        self, step: Step, split: str, track: Track, shards: int
     ) -> List[str]:
         pair = f"{self.recipe.source}-{self.recipe.target}"
         tasks, outputs = [], []
         for shard in range(shards):
-            for code, dictionary in zip(self.languages, dicts, strict=True):
+            for code in self.languages:
                 target = f"{self._folders[shard]}/{split}.{pair}.{code}"
                 prefixes = [step.folder / f"{name}.{code}.{shard}" for name, _ in track.parts]
-                size = binarise.dictionary_size(dictionary)
-                tasks.append((prefixes, self.out / target, size))
+                tasks.append((prefixes, self.out / target))
                 outputs += [f"{target}.bin", f"{target}.idx"]
         self.fairseq_pool.run(f"merge/{split}", binarise.merge, tasks)
         return outputs

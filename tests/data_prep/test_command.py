@@ -102,6 +102,15 @@ def test_small_parts_give_the_same_data(custom, prepare, tmp_path):
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
 
 
+def test_parts_that_lose_all_their_pairs_do_no_harm(custom, prepare, tmp_path):
+    limit = ["--set", "preparations.modern.subword.filters.max_words=9"]
+    prepare(*custom, *limit, "--out", tmp_path / "one")
+    prepare(*custom, *limit, "--out", tmp_path / "two", "--set", "part_lines=4")
+    steps = manifest(tmp_path / "one")["splits"]["train"]["steps"]
+    assert 0 < steps[-1]["out"] < 200
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+
+
 def test_the_manifest_says_what_is_in_the_data(custom, prepare, tmp_path, corpus, write):
     import hashlib
 
@@ -266,6 +275,7 @@ def test_a_test_set_uses_the_vocabulary_of_another_folder(custom, prepare, tmp_p
     (["--vocab-from", "/nowhere"], "--vocab-from /nowhere holds no completely prepared corpus"),
     (["--slice", "2/2"], "--slice '2/2' must look like I/N with I from 0 to N-1"),
     (["--set", "part_lines"], "--set 'part_lines' must look like KEY=VALUE"),
+    (["--set", "part_lines=["], "--set 'part_lines=[': '[' is not a YAML value"),
     (["--set", "part_lines=ten"], "part_lines must be int, got 'ten'"),
     (["--set", "prat_lines=10"], "unknown setting prat_lines; known are name, title"),
     (["--set", "title.x=10"], "--set title.x: title is not a group of settings"),
@@ -302,6 +312,12 @@ def test_a_folder_with_other_things_is_left_alone(custom, prepare, tmp_path):
     status, _, error = prepare(*custom, "--out", tmp_path)
     assert status == 1 and "is not empty and not a prepared corpus; choose another --out" in error
     assert not (tmp_path / "work").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_left_alone(custom, prepare, tmp_path):
+    (tmp_path / "out").write_text("x")
+    status, _, error = prepare(*custom, "--out", tmp_path / "out")
+    assert status == 1 and "out is a file, not a folder; choose another --out" in error
 
 
 def test_a_folder_of_another_recipe_is_left_alone(custom, prepare, tmp_path, corpus):
