@@ -18,7 +18,10 @@ class Toy(nn.Module):
         self.dropout = nn.Dropout(0.5)
         self.leaf = nn.Linear(4, 4)
         self.output = nn.Linear(4, 5)
-        self.tied = self.leaf
+        self.tied = self.leaf  # a module at two places
+        self.output.weight = nn.Parameter(torch.randn(5, 4))
+        self.also = nn.Linear(4, 5, bias=False)
+        self.also.weight = self.output.weight  # a parameter of two modules
         self.branches = nn.Module()
         self.branches.objective = nn.Linear(2, 2)
         self.objective = type("Objective", (), {"leaves": 2})
@@ -95,8 +98,11 @@ def test_it_teaches_without_dropout_and_without_gradients_from_its_own_weights(t
     toy.train()
     running = toy.norm.running_mean.clone()
     shift(toy, 1.0)
+    before = {key: value.clone() for key, value in toy.state_dict().items()}
     taught = averaged.teach(toy, {"inputs": inputs})
     assert toy.training and torch.equal(toy.norm.running_mean, running)
+    for key, value in toy.state_dict().items():
+        assert torch.equal(value, before[key]), key
     for ours, theirs in zip(taught.features, expected, strict=True):
         torch.testing.assert_close(ours, theirs.detach())
         assert not ours.requires_grad

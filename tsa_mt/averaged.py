@@ -54,6 +54,8 @@ class Averaged(nn.Module):
     def teach(self, model: nn.Module, net_input: Dict[str, Any]) -> TeacherOutputs:
         """Runs the averaged model on a batch, without gradients and without dropout.
 
+        Call it before the model's own forward of that batch: the parameters are lent to it.
+
         Args:
             model: The model that is followed.
             net_input: What the model's forward takes.
@@ -61,16 +63,14 @@ class Averaged(nn.Module):
         Returns:
             Features ``(..., dim)`` and projections of every leaf's averaged copy.
         """
-        weights = {n: self.get_buffer(n).to(tensor.dtype) for n, tensor in _followed(model)}
-        with torch.no_grad(), _evaluation(model):
-            outputs = torch.func.functional_call(
-                model, weights, (), {**net_input, "branches": True}
-            )
-        names = {id(tensor): name for name, tensor in _followed(model)}
-        names[id(None)] = None  # of a projection without bias
-        weights[None] = None
+        averages = [
+            (own, self.get_buffer(name).to(own.dtype)) for name, own in _followed(model)
+        ]
+        with torch.no_grad(), _evaluation(model), _lent(averages):
+            outputs = model(**net_input, branches=True)
+        of = {id(own): average for own, average in averages}
         projections = [
-            Projection(weights[names[id(own.weight)]], weights[names[id(own.bias)]])
+            Projection(of[id(own.weight)], None if own.bias is None else of[id(own.bias)])
             for own in model.projections[: model.objective.leaves]
         ]
         return TeacherOutputs(outputs.features[: len(projections)], projections)
@@ -104,6 +104,19 @@ def _nested(root: nn.Module, path: List[str]) -> nn.Module:
             root.add_module(part, nn.Module())
         root = root._modules[part]
     return root
+
+
+@contextmanager
+def _lent(averages: List[Tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Parameters with the values of their averages; tied and shared ones stay what they are."""
+    originals = [own.data for own, _ in averages]
+    try:
+        for own, average in averages:
+            own.data = average
+        yield
+    finally:
+        for (own, _), original in zip(averages, originals):
+            own.data = original
 
 
 @contextmanager

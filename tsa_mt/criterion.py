@@ -122,6 +122,7 @@ class OnlineKDCriterion(FairseqCriterion):
         Returns:
             The head's result and the number of rows (targets that are not padding).
         """
+        averaged = self._run_average(model, sample["net_input"])
         passes = self._run_teachers(model, sample["net_input"])
         bridged = {"teacher": passes[0]} if model.objective.needs_bridge else {}
         outputs = model(**sample["net_input"], branches=True, **bridged)
@@ -140,7 +141,7 @@ class OnlineKDCriterion(FairseqCriterion):
             context,
             chunk_rows=self.kd_chunk_rows,
             observer=lambda *chunk: self._observe(model, *chunk),
-            teachers=self._taught_rows(model, sample, passes, keep),
+            teachers=averaged.rows(keep) if averaged else self._taught_rows(passes, keep),
         )
         if objective.ramps:
             result.statistics["ramp"] = target.shape[0] * objective.ramp(context)
@@ -158,12 +159,12 @@ class OnlineKDCriterion(FairseqCriterion):
             return passes
         return [replace(each, hidden=[], encoded={}) for each in passes]  # frees the memory
 
-    def _taught_rows(
-        self, model, sample, passes: List[TeacherPass], keep: Tensor
-    ) -> Optional[TeacherOutputs]:
-        averaged = getattr(model, "averaged", None)
-        if averaged is not None:
-            return averaged.teach(model, sample["net_input"]).rows(keep)
+    def _run_average(self, model, net_input: Dict[str, Tensor]) -> Optional[TeacherOutputs]:
+        if model.objective.average_decay is None:
+            return None
+        return model.averaged_teachers(net_input)
+
+    def _taught_rows(self, passes: List[TeacherPass], keep: Tensor) -> Optional[TeacherOutputs]:
         if not passes:
             return None
         projections = [teacher.projection for teacher in self.teachers]

@@ -15,7 +15,8 @@ TREES = {"rdrop": "2", "independent": "1(1,1)", "ahbf": "1(1,2,3)"}
 RUNS = [(name, ("--tree", TREES.get(name, "1(1,1,1)"))) for name in UNTAUGHT]
 RUNS += [
     ("okddip", ("--peer-encoders", "--tree", "0(2,2,2)")),
-    ("pcl", ("--kd-rdrop-weight", "1", "--branch-projection", "separate", "--tree", "1(1(0,1),1)")),
+    ("pcl", ("--share-all-embeddings", "--kd-rdrop-weight", "1", "--tree", "1(1(0,1),1)")),
+    ("pcl", ("--branch-projection", "separate", "--tree", "1(1,1)")),
 ]
 
 
@@ -137,14 +138,17 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("backend", ["legacy_ddp", "pytorch_ddp"])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [("okddip", "legacy_ddp"), ("okddip", "pytorch_ddp"), ("pcl", "pytorch_ddp")],
+)
 def test_two_processes_equal_one_with_two_micro_batches(
-    backend, tiny_data, train, command, root, tmp_path
+    name, backend, tiny_data, train, command, root, tmp_path
 ):
     probe = tmp_path / "probe.py"
     probe.write_text(PROBE)
     options = (
-        *("--kd-objective", "okddip", "--tree", "1(1,1,1)", "--decoder-layers", "2"),
+        *("--kd-objective", name, "--tree", "1(1,1,1)", "--decoder-layers", "2"),
         *("--dropout", "0", "--max-update", "3", "--optimizer", "sgd", "--lr", "0.1"),
     )
     single = train(tiny_data, tmp_path / "one", *options, "--update-freq", "2")["model"]

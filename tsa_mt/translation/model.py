@@ -15,7 +15,7 @@ from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from torch import Tensor
 
 from tsa_mt.averaged import Averaged
-from tsa_mt.branches import Projection
+from tsa_mt.branches import Projection, TeacherOutputs
 from tsa_mt.objectives import Objective, build_objective
 from tsa_mt.options import chosen_options, default_tree
 from tsa_mt.teacher import TeacherPass
@@ -107,6 +107,10 @@ class TreeTransformer(TransformerModelBase):
     def averaged(self) -> Optional[Averaged]:
         """The averaged copy of the model, for an objective whose peers it teaches."""
         return getattr(self.decoder.branches, "averaged", None)
+
+    def averaged_teachers(self, net_input: Dict[str, Tensor]) -> TeacherOutputs:
+        """What the averaged leaves compute for a batch; to be called before `forward`."""
+        return self.averaged.teach(self, net_input)
 
     @property
     def tree(self) -> Tree:
