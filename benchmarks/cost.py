@@ -17,6 +17,7 @@ leader, whatever the method: its cost is the plain one's.
 import argparse
 import os
 import sys
+import weakref
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,18 +91,16 @@ def measure(task, objective, options):
     """Trained parameters, kept numbers, operations of a step and bytes kept for backward."""
     model = build(task, objective, **options)
     criterion = make_criterion(task, model)
-    own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
-    kept = {}
+    saved = []
 
     def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that none is reused
+        saved.append(weakref.ref(tensor))  # a chunk's own are gone by the end of forward
         return tensor
 
     with FlopCounterMode(display=False) as counter:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             loss, _, _ = criterion(model, make_sample(task))
+        kept = _bytes([tensor for tensor in (ref() for ref in saved) if tensor is not None], model)
         loss.backward()
     averaged = model.averaged
     return {
@@ -109,8 +108,15 @@ def measure(task, objective, options):
         "parameters": sum(p.numel() for p in model.parameters()),
         "kept": sum(b.numel() for b in averaged.buffers()) if averaged is not None else 0,
         "operations": counter.get_total_flops(),
-        "bytes": sum(size for size, _ in kept.values()),
+        "bytes": kept,
     }
+
+
+def _bytes(tensors, model) -> int:
+    """Size of all distinct storages but those of the model's own state."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(size for pointer, size in storages.items() if pointer not in own)
 
 
 def main() -> int:

@@ -70,7 +70,10 @@ class Averaged(nn.Module):
             outputs = model(**net_input, branches=True)
         of = {id(own): average for own, average in averages}
         projections = [
-            Projection(of[id(own.weight)], None if own.bias is None else of[id(own.bias)])
+            Projection(
+                of[id(_original(own.weight))].view(own.weight.shape),
+                None if own.bias is None else of[id(own.bias)],
+            )
             for own in model.projections[: model.objective.leaves]
         ]
         return TeacherOutputs(outputs.features[: len(projections)], projections)
@@ -95,6 +98,11 @@ def _followed(model: nn.Module) -> Iterator[Tuple[str, Tensor]]:
         left_out = any(part in f".{name}" for part in LEFT_OUT)
         if name in saved and tensor.is_floating_point() and not left_out:
             yield name, tensor
+
+
+def _original(tensor: Tensor) -> Tensor:
+    """The parameter that a tensor is a view of: a 1x1 convolution projects as a matrix."""
+    return tensor if tensor._base is None else tensor._base
 
 
 def _nested(root: nn.Module, path: List[str]) -> nn.Module:

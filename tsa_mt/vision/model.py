@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from tsa_mt.averaged import Averaged
-from tsa_mt.branches import BranchOutputs, Predictions, Projection
+from tsa_mt.branches import BranchOutputs, Predictions, Projection, TeacherOutputs
 from tsa_mt.objectives import Objective, build_objective
 from tsa_mt.options import chosen_options, default_tree, objective_fields
 from tsa_mt.teacher import TeacherPass
@@ -172,6 +172,10 @@ class TreeClassifier(BaseFairseqModel):
     def averaged(self) -> Optional[Averaged]:
         """The averaged copy of the model, for an objective whose peers it teaches."""
         return getattr(self.branches, "averaged", None)
+
+    def averaged_teachers(self, net_input: Dict[str, Tensor]) -> TeacherOutputs:
+        """What the averaged leaves compute for a batch; to be called before `forward`."""
+        return self.averaged.teach(self, net_input)
 
     @property
     def projections(self) -> List[Projection]:

@@ -1,0 +1,60 @@
+"""The pages about methods say what the code says."""
+
+import re
+
+import pytest
+
+from tsa_mt.objectives import OBJECTIVES, build_objective
+from tsa_mt.objectives.ahbf import FIRST_COMMIT, PAPER
+from tsa_mt.options import objective_fields
+
+
+@pytest.fixture
+def page(root):
+    return lambda name: (root / "docs" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_table_of_methods_has_the_published_values(name, page, root):
+    (row,) = [line for line in page("methods.md").splitlines() if line.startswith(f"| [`{name}`](")]
+    link, tree, _, _, temperature, weights, ramp, _ = (cell.strip() for cell in row.split("|")[1:-1])
+    cls, config = OBJECTIVES[name], OBJECTIVES[name].Config()
+    assert (root / "docs" / re.search(r"\((.+)\)", link)[1]).is_file()
+    assert tree == f"`{cls.default_tree}`"
+    if hasattr(config, "temperature"):
+        assert float(temperature) == config.temperature
+    for word in ("share", "strength"):
+        value = getattr(config, {"share": "weight"}.get(word, word), None)
+        found = re.search(rf"{word} ([\d.]+)", weights)
+        assert (found is None) == (value is None)
+        assert found is None or float(found[1]) == value
+    assert (ramp == "none") == (not hasattr(config, "rampup"))
+    if ramp != "none":
+        part, whole = map(int, ramp.split("/"))
+        assert part / whole == config.rampup
+
+
+def test_flags_on_the_pages_exist(page):
+    known = {"--" + flag.replace("_", "-") for flag, _, _ in objective_fields()}
+    for name in ("methods.md", "adding-a-method.md"):
+        flags = set(re.findall(r"--kd-[a-z-]+[a-z]", page(name)))
+        assert flags <= known
+
+
+def test_the_other_commit_s_and_the_paper_s_values_are_options():
+    for options in (FIRST_COMMIT, PAPER):
+        config = build_objective("ahbf", "0(1,2)", 4, 5, **options).config
+        assert all(getattr(config, key) == value for key, value in options.items())
+        assert config != OBJECTIVES["ahbf"].Config()
+
+
+def test_code_on_the_page_about_adding_a_method_is_the_project_s(page, root):
+    sources = "".join(
+        (root / "tsa_mt" / "objectives" / f"{name}.py").read_text(encoding="utf-8")
+        for name in ("kdcl", "okddip", "__init__")
+    )
+    blocks = re.findall(r"```python\n(.*?)```", page("adding-a-method.md"), re.DOTALL)
+    assert len(blocks) == 4
+    for line in "".join(blocks).splitlines():
+        if not line.strip().startswith("def "):  # signatures are shown without types
+            assert line.strip() in sources
