@@ -11,6 +11,7 @@ from image_data import encoded
 from tsa_mt.cli import main as tsa_mt
 from tsa_mt.vision.accuracy import accuracy_statistics
 from tsa_mt.vision.checkpoint import read_classifier
+from tsa_mt.vision.collection import open_collection
 
 TINY = ("--kd-objective", "tsa", "--tree", "6(3,3)")
 
@@ -38,6 +39,25 @@ def test_a_resumed_training_equals_an_uninterrupted_one(cifar, tmp_path):
     assert same(whole["model"], parts["model"])
     momentum = [c["last_optimizer_state"]["state"][0]["momentum_buffer"] for c in (whole, parts)]
     assert torch.equal(*momentum)
+
+
+def test_a_tree_learns_to_tell_the_classes_apart(cifar, tmp_path):
+    cifar.train(tmp_path, *TINY, "--max-epoch", 10, "--milestones", "8", "--disable-validation")
+    trained = read_classifier(tmp_path / "checkpoint_last.pt")
+    test = open_collection(str(cifar.folder), accept_any_md5=True).load("test")
+    for branch in (0, 1, -1):
+        right = trained.logits(test.pixels, branch).argmax(-1).numpy() == test.labels
+        assert right.mean() > 0.5  # chance is 0.1
+
+
+def test_a_plain_checkpoint_starts_a_tree(cifar, tmp_path):
+    common = ("--max-update", 1, "--disable-validation", "--lr", 0)  # nothing moves but statistics
+    plain = ("--kd-objective", "independent", "--tree", "chain")
+    first = cifar.train(tmp_path / "plain", *plain, *common)["model"]
+    start = ("--finetune-from-model", tmp_path / "plain" / "checkpoint_last.pt")
+    tree = cifar.train(tmp_path / "tree", *TINY, "--branch-init", "copy", *start, *common)["model"]
+    assert torch.equal(tree["layer3.2.conv2.weight"], first["layer3.2.conv2.weight"])
+    assert torch.equal(tree["branches.nodes.2.2.conv2.weight"], first["layer3.2.conv2.weight"])
 
 
 def test_decoding_workers_change_nothing(cifar, tmp_path):

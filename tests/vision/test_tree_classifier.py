@@ -177,6 +177,26 @@ def test_every_objective_gives_every_parameter_a_gradient_at_the_first_step(back
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
+def test_an_averaged_network_may_classify_with_a_convolution(build):
+    pytest.importorskip("pytorchcv")
+    model = build("mobilenetv2_cifar", kd_objective="pcl", tree="16(1,1)").eval()
+    model.set_num_updates(0)
+    with torch.no_grad():
+        outputs = model(images(), branches=True)
+    taught = model.averaged.teach(model, {"images": images()})
+    for leaf in range(2):
+        torch.testing.assert_close(taught.features[leaf], outputs.features[leaf])
+        weight = model.projections[leaf].weight.detach()
+        torch.testing.assert_close(taught.projections[leaf].weight, weight)
+
+
+def test_two_dropout_passes_have_maps_of_their_own(build):
+    model = build("vgg16_mlp", kd_objective="ahbf", tree="12(1,1)", kd_rdrop_weight=1.0).train()
+    result = step(model)
+    assert torch.isfinite(result.total)
+    assert result.terms["rdrop"] > 0
+
+
 def test_ahbf_fuses_maps_as_its_published_module_does(build):
     model = build("resnet20", kd_objective="ahbf", tree="6(3,7)").train()
     objective = model.objective
