@@ -255,16 +255,33 @@ def batched(pixels, batch: int) -> None:
 
 
 def torchvision_transform():
-    """The same augmentation by torchvision, ``None`` where it cannot be imported."""
+    """The same augmentation by torchvision, ``None`` where it is not installed."""
     try:
-        from torchvision import transforms
-    except (ImportError, RuntimeError) as error:
+        transforms = import_transforms()
+    except ImportError as error:
         print(f"(torchvision is left out: {error})\n")
         return None
     mean, std = PRESETS["okddip"].normalisation.mean, PRESETS["okddip"].normalisation.std
     steps = [transforms.ToPILImage(), transforms.RandomCrop(32, padding=4)]
     steps += [transforms.RandomHorizontalFlip(), transforms.ToTensor()]
     return transforms.Compose([*steps, transforms.Normalize(mean, std)])
+
+
+def import_transforms():
+    """torchvision's transforms, also beside a torch build that its compiled part does not fit."""
+    try:
+        from torchvision import transforms
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):  # torchvision annotates them while it is imported
+            schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            MISSING_OPERATORS.define(schema)
+        from torchvision import transforms
+    return transforms
+
+
+MISSING_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 
 
 def one_by_one(pixels, transform) -> None:
