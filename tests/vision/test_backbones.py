@@ -9,7 +9,7 @@ from tsa_mt.vision.backbone import BACKBONES, find_backbone, run_units, stacked_
 from tsa_mt.vision.trees import PRESETS, resolve_tree
 
 OWN = ["resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet110_bottleneck"]
-OWN += ["wrn20_8", "vgg16", "vgg16_mlp", "mobilenetv3_large"]
+OWN += ["resnet164", "wrn20_8", "vgg16", "vgg16_mlp", "mobilenetv3_large"]
 BORROWED = [name for name in BACKBONES if name not in OWN]
 
 # millions of parameters for 100 classes, as the papers' code and the survey tables have them
@@ -17,6 +17,7 @@ PARAMETERS = {
     "resnet32": 0.473,
     "resnet110": 1.737,
     "resnet110_bottleneck": 1.171,
+    "resnet164": 1.727,
     "wrn20_8": 6.871,
     "vgg16": 14.77,
     "wrn28_10": 36.54,
@@ -55,9 +56,16 @@ def test_a_network_has_the_published_number_of_parameters(name):
     assert millions == pytest.approx(PARAMETERS[name], rel=2e-3)
 
 
-def test_the_two_networks_called_resnet_110_have_names_of_their_own():
-    assert find_backbone("resnet110").depth == 54
-    assert find_backbone("resnet110_bottleneck").depth == 36
+def test_the_networks_called_resnet_110_have_names_of_their_own():
+    kinds = {}
+    for name in ("resnet110", "resnet110_bottleneck", "resnet164"):
+        units = plain(name)[1].units
+        kinds[name] = (len(units), type(units[0]).__name__)
+    assert kinds == {
+        "resnet110": (54, "BasicBlock"),
+        "resnet110_bottleneck": (36, "Bottleneck"),
+        "resnet164": (54, "Bottleneck"),
+    }
 
 
 def test_a_resnet_has_the_parameter_names_of_torchvision_and_of_the_okddip_code():

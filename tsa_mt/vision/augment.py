@@ -66,10 +66,10 @@ class Preset:
 
 PRESETS: Dict[str, Preset] = {
     "okddip": Preset(
-        "OKDDip, AHBF and ONE: crop of 4, flip, the data set's statistics", CIFAR100, CIFAR10
+        "OKDDip and AHBF: crop of 4, flip, the data set's statistics", CIFAR100, CIFAR10
     ),
     "tsa": Preset(
-        "TSA: crop of 4, flip, CIFAR-10 means with narrow deviations whatever the data",
+        "TSA and ONE: crop of 4, flip, CIFAR-10 means with narrow deviations whatever the data",
         CIFAR10_NARROW,
         CIFAR10_NARROW,
     ),
@@ -88,7 +88,7 @@ PRESETS: Dict[str, Preset] = {
     ),
     "none": Preset("no augmentation", CIFAR100, CIFAR10, pad=0, flip=False),
 }
-"""Presets by the name that ``--augment`` takes; AHBF's is OKDDip's."""
+"""Presets by the name that ``--augment`` takes; AHBF's is OKDDip's, ONE's is TSA's."""
 
 
 def find_preset(name: str) -> Preset:

@@ -19,7 +19,7 @@ class MomentumSGDConfig(FairseqDataclass):
 
     momentum: float = field(default=0.9, metadata={"help": "momentum"})
     nesterov: bool = field(
-        default=False, metadata={"help": "Nesterov's momentum (OKDDip, AHBF, ONE; TSA has none)"}
+        default=False, metadata={"help": "Nesterov's momentum (OKDDip, AHBF; TSA and ONE have none)"}
     )
     weight_decay: float = field(default=5e-4, metadata={"help": "weight decay"})
     no_decay_norms: bool = field(

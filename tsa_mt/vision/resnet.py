@@ -1,8 +1,9 @@
 """Residual networks for 32x32 images: ResNet-20 to 110 of He et al., and OKDDip's bottleneck ones.
 
-"ResNet-110" is two different networks in the literature. ``resnet110`` is the original one with 54
-basic blocks (1.74 M parameters); ``resnet110_bottleneck`` is what the OKDDip, AHBF and ONE code
-calls ResNet-110: 36 bottleneck blocks (1.17 M). ``wrn20_8`` is OKDDip's "WRN-20-8": the bottleneck
+"ResNet-110" is three different networks in the literature. ``resnet110`` is the original one with
+54 basic blocks (1.74 M parameters); ``resnet110_bottleneck`` is what the OKDDip and AHBF code calls
+ResNet-110: 36 bottleneck blocks (1.17 M); ``resnet164``, 54 bottleneck blocks (1.73 M), is what ONE's
+code and TSA's trees call so. ``wrn20_8`` is OKDDip's "WRN-20-8": the bottleneck
 network with two blocks a stage and inner convolutions eight times as wide.
 
 Parameter names are those of torchvision's ResNet (``conv1``, ``bn1``, ``layer1.0.conv1`` ...,
@@ -165,7 +166,15 @@ register_backbone(
         name="resnet110_bottleneck",
         stages=(12, 12, 12),
         build=_builder(Bottleneck),
-        about='the "ResNet-110" of OKDDip, AHBF and ONE: 36 bottleneck blocks',
+        about='the "ResNet-110" of OKDDip and AHBF: 36 bottleneck blocks',
+    )
+)
+register_backbone(
+    Backbone(
+        name="resnet164",
+        stages=(18, 18, 18),
+        build=_builder(Bottleneck),
+        about='ResNet-164, which ONE and TSA\'s trees call "ResNet-110": 54 bottleneck blocks',
     )
 )
 register_backbone(
