@@ -16,7 +16,8 @@ def page(root):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_table_of_methods_has_the_published_values(name, page, root):
-    (row,) = [line for line in page("methods.md").splitlines() if line.startswith(f"| [`{name}`](")]
+    rows = page("methods.md").splitlines()
+    (row,) = [line for line in rows if line.startswith(f"| [`{name}`](")]
     link, tree, _, _, temperature, weights, ramp, _ = (cell.strip() for cell in row.split("|")[1:-1])
     cls, config = OBJECTIVES[name], OBJECTIVES[name].Config()
     assert (root / "docs" / re.search(r"\((.+)\)", link)[1]).is_file()

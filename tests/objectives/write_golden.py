@@ -1,4 +1,4 @@
-"""Writes golden/NAME.json: what the float64 references of the tests compute, never the implementation.
+"""Writes golden/NAME.json: what the tests' float64 references compute, never the implementation.
 
     python tests/objectives/write_golden.py
 
