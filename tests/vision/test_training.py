@@ -4,9 +4,10 @@ import json
 import logging
 import re
 
+import numpy as np
 import pytest
 import torch
-from image_data import encoded
+from image_data import Data, encoded
 
 from tsa_mt.cli import main as tsa_mt
 from tsa_mt.vision.accuracy import accuracy_statistics
@@ -85,6 +86,50 @@ def test_every_image_is_trained_on_and_validated_although_the_last_batch_is_smal
         tmp_path, *TINY, "--max-epoch", 1, "--valid-split", 23, "--valid-subset", "valid,test"
     )
     assert seen == {"train_step": 77, "valid_step": 23 + 30}
+
+
+def test_large_images_are_decoded_by_workers_that_change_nothing(tmp_path):
+    draw = np.random.default_rng(1)
+    for part, count in (("train", 6), ("val", 2)):
+        for name in ("ant", "bee"):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = draw.integers(0, 256, (3, 90, 120)).astype(np.uint8)
+                path = tmp_path / "data" / part / name / f"{number}.jpg"
+                path.write_bytes(encoded(pixels, "JPEG"))
+    flags = ("--valid-split", 2, "--image-size", 72, "--batch-size", 4, "--max-epoch", 1)
+    data = Data(tmp_path / "data")
+    alone = data.train(tmp_path / "alone", *TINY, *flags)
+    helped = data.train(tmp_path / "helped", *TINY, *flags, "--num-workers", 2)
+    assert same(alone["model"], helped["model"])
+    assert alone["task_state"]["class_names"] == ["ant", "bee"]
+    assert alone["task_state"]["image_size"] == 72
+
+
+def test_fairseq_validate_sees_every_test_image(trained, cifar, monkeypatch):
+    from fairseq import options
+    from fairseq_cli import validate
+
+    from tsa_mt.vision.task import ImageClassificationTask
+
+    outputs = []
+    original = ImageClassificationTask.valid_step
+
+    def valid_step(self, *arguments, **options):
+        result = original(self, *arguments, **options)
+        outputs.append(result[2])
+        return result
+
+    monkeypatch.setattr(ImageClassificationTask, "valid_step", valid_step)
+    path = trained / "checkpoint_last.pt"
+    command = [cifar.folder, "--task", "image_classification", "--path", path, "--cpu"]
+    command += ["--valid-subset", "test", "--batch-size", 16, "--num-workers", 0]
+    parser = options.get_validation_parser()
+    validate.main(options.parse_args_and_arch(parser, [str(part) for part in command]))
+    test = open_collection(str(cifar.folder), accept_any_md5=True).load("test")
+    right = read_classifier(path).logits(test.pixels).argmax(-1).numpy() == test.labels
+    assert sum(output["nsentences"] for output in outputs) == 30
+    assert sum(int(output["n_correct"]) for output in outputs) == right.sum()
 
 
 def test_batchnorm_statistics_are_saved_in_float32_and_move(trained):
@@ -227,8 +272,6 @@ def test_a_teacher_for_other_classes_is_told(trained, build):
 
 @pytest.fixture
 def picture(tmp_path):
-    import numpy as np
-
     path = tmp_path / "picture.png"
     path.write_bytes(encoded(np.full((3, 40, 50), 90, dtype=np.uint8)))
     return path

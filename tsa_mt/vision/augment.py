@@ -142,7 +142,5 @@ def _mirrored(size: int, pad: int) -> Tensor:
 
 def _crop(padded: Tensor, offsets: Tensor, size) -> Tensor:
     """The window of every image at its own (row, column) offset."""
-    windows = padded.unfold(2, size[0], 1).unfold(
-        3, size[1], 1
-    )  # n x 3 x top x left x h x w
+    windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # n x 3 x top x left x h x w
     return windows[torch.arange(len(padded)), :, offsets[:, 0], offsets[:, 1]]

@@ -189,9 +189,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             ("_codecs", "encode"): "_codecs",
         }
         if (module, name) not in allowed:
-            raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, which images never need"
-            )
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which images never need")
         return getattr(importlib.import_module(allowed[module, name]), name)
 
 

@@ -19,7 +19,8 @@ class MomentumSGDConfig(FairseqDataclass):
 
     momentum: float = field(default=0.9, metadata={"help": "momentum"})
     nesterov: bool = field(
-        default=False, metadata={"help": "Nesterov's momentum (OKDDip, AHBF; TSA and ONE have none)"}
+        default=False,
+        metadata={"help": "Nesterov's momentum (OKDDip and AHBF have it, TSA and ONE do not)"},
     )
     weight_decay: float = field(default=5e-4, metadata={"help": "weight decay"})
     no_decay_norms: bool = field(

@@ -2,9 +2,9 @@
 
 "ResNet-110" is three different networks in the literature. ``resnet110`` is the original one with
 54 basic blocks (1.74 M parameters); ``resnet110_bottleneck`` is what the OKDDip and AHBF code calls
-ResNet-110: 36 bottleneck blocks (1.17 M); ``resnet164``, 54 bottleneck blocks (1.73 M), is what ONE's
-code and TSA's trees call so. ``wrn20_8`` is OKDDip's "WRN-20-8": the bottleneck
-network with two blocks a stage and inner convolutions eight times as wide.
+ResNet-110: 36 bottleneck blocks (1.17 M); ``resnet164``, 54 bottleneck blocks (1.73 M), is what
+ONE's code and TSA's trees call so. ``wrn20_8`` is OKDDip's "WRN-20-8": the bottleneck network with
+two blocks a stage and inner convolutions eight times as wide.
 
 Parameter names are those of torchvision's ResNet (``conv1``, ``bn1``, ``layer1.0.conv1`` ...,
 ``fc``), which the OKDDip and AHBF code uses too, so that state dicts go both ways. A unit is a
