@@ -1,5 +1,6 @@
 """What the whole suite shares: one thread, fresh globals of fairseq, commands, and the data."""
 
+import logging
 import os
 import shutil
 
@@ -29,6 +30,9 @@ def fresh_fairseq_globals():
     for function in (saving, stopping):
         if hasattr(function, "best"):
             del function.best
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False  # hydra's logging configuration disables those that exist
 
 
 @pytest.fixture(scope="session")

@@ -46,17 +46,18 @@ class Records(logging.Handler):
 def command(name, *arguments):
     """A console script of fairseq in this process; what it logged."""
     module = importlib.import_module(f"fairseq_cli.{name}")
-    root, records, before = logging.getLogger(), Records(), sys.argv
-    level = root.level
-    root.addHandler(records)
-    root.setLevel(logging.INFO)
+    records, before = Records(), sys.argv
+    # Not the root: fairseq-validate takes its handlers away.
+    logger = logging.getLogger("fairseq.logging.progress_bar")
+    logger.addHandler(records)
+    logger.setLevel(logging.INFO)
     sys.argv = [f"fairseq-{name}", *map(str, arguments)]
     try:
         module.cli_main()
     finally:
         sys.argv = before
-        root.removeHandler(records)
-        root.setLevel(level)
+        logger.removeHandler(records)
+        logger.setLevel(logging.NOTSET)
     return records
 
 

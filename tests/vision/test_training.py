@@ -182,15 +182,15 @@ NAMES += [f"accuracy_b{leaf}{top}" for leaf in (0, 1) for top in ("", "_top5")]
 
 def test_validation_logs_every_accuracy_under_its_fixed_name(cifar, tmp_path):
     log = tmp_path / "log.txt"
-    flags = ("--log-format", "json", "--log-file", log)
-    root = logging.getLogger("valid")
+    logger = logging.getLogger("fairseq.logging.progress_bar")
     handler = logging.FileHandler(log)
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
-        cifar.train(tmp_path / "save", *TINY, "--max-update", 2, *flags)
+        cifar.train(tmp_path / "save", *TINY, "--max-update", 2, "--log-format", "json")
     finally:
-        root.removeHandler(handler)
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
     lines = [json.loads(line) for line in log.read_text().splitlines() if '"valid_loss"' in line]
     values = {name: float(lines[-1][f"valid_{name}"]) for name in NAMES}
     assert values["accuracy"] == values["accuracy_b0"]
