@@ -70,7 +70,7 @@ demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --out demo-out
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

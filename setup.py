@@ -26,7 +26,7 @@ DEPLOY = ["ctranslate2>=4.0", "safetensors"]
 TRACK = ["tensorboardX"]
 DEMO = ["babel>=2.12"]
 VISION = ["pillow", "pyarrow", "pytorchcv>=0.0.74"]
-TEST = ["pytest>=7", "pytest-timeout", "hypothesis>=6", "ruff"]
+TEST = ["pytest>=7", "pytest-timeout", "pytest-xdist", "hypothesis>=6", "ruff"]
 
 
 def version() -> str:

@@ -1,6 +1,6 @@
 """Same weights, same batch: loss and every gradient equal those of the papers' own repositories.
 
-Skipped unless TSA_MT_OFFICIAL names a folder with checkouts: ``TSA`` of
+`pytest -m official` runs it; TSA_MT_OFFICIAL names a folder with checkouts: ``TSA`` of
 github.com/Linwenye/Tree-Supervised (ba35668), ``OKDDip`` of github.com/DefangChen/OKDDip-AAAI2020
 (c6a05de). AHBF's repository (8d41235) builds no ResNet-32 at any commit.
 """
@@ -17,6 +17,7 @@ from tsa_mt.head import branch_head
 from tsa_mt.objectives.base import Context
 from tsa_mt.objectives.functional import gaussian_rampup
 
+pytestmark = pytest.mark.official
 TEMPERATURE = 3.0
 PROGRESS = 0.5
 
