@@ -54,6 +54,9 @@ class Demo:
         sizes: Sentence pairs of each split.
         seconds: Time that each step took, in the order of the steps.
         bleu: BLEU of each model on the test set.
+        signature: sacreBLEU's description of that BLEU.
+        translations: Source, translation and reference of what CTranslate2 translated.
+        equal: How many of them are what the leader says in fairseq.
     """
 
     out: Path
@@ -65,6 +68,7 @@ class Demo:
     bleu: Dict[str, float] = field(default_factory=dict)
     signature: str = ""
     translations: List[Tuple[str, str, str]] = field(default_factory=list)
+    equal: int = 0
 
     @property
     def data(self) -> Path:
@@ -157,9 +161,10 @@ def train(demo: Demo) -> None:
     command += ["--arch", ARCH, "--share-all-embeddings", "--dropout", 0.1]
     command += ["--criterion", "online_kd", "--kd-objective", "tsa", "--label-smoothing", 0.1]
     command += ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)"]
-    command += ["--lr", 0.005, "--lr-scheduler", "inverse_sqrt"]
+    command += ["--lr", 0.0025, "--lr-scheduler", "inverse_sqrt"]
     command += ["--warmup-updates", 200, "--warmup-init-lr", 1e-7]
     command += ["--max-tokens", demo.max_tokens, "--max-update", demo.updates]
+    command += ["--distributed-world-size", 1]
     command += ["--required-batch-size-multiple", 1, "--num-workers", 0, "--seed", 1]
     command += ["--save-dir", demo.checkpoint.parent, "--no-epoch-checkpoints"]
     command += ["--no-last-checkpoints", "--no-save-optimizer-state"]
@@ -199,12 +204,19 @@ def name_of(branch: int) -> str:
 
 def score_log(demo: Demo, name: str) -> None:
     """Score one translation of the test set and show the score."""
-    from tsa_mt.evaluate.score import read_generate_log, score
+    from tsa_mt.evaluate.score import score
 
-    hypotheses = read_generate_log([demo.log(name)]).hypotheses
-    result = score(hypotheses, [read_lines(demo.out / "corpus" / "test.de")], ["bleu"])[0]
+    references = read_lines(demo.out / "corpus" / "test.de")
+    result = score(hypotheses(demo, name), [references], ["bleu"])[0]
     demo.bleu[name], demo.signature = result.score, result.signature
     print(f"  {name:9} BLEU {result.score:5.2f}", flush=True)
+
+
+def hypotheses(demo: Demo, name: str) -> List[str]:
+    """The translations of the test set that a model made."""
+    from tsa_mt.evaluate.score import read_generate_log
+
+    return read_generate_log([demo.log(name)]).hypotheses
 
 
 def export(demo: Demo) -> None:
@@ -247,9 +259,11 @@ def deploy(demo: Demo) -> None:
     chosen = sorted(range(len(sources)), key=lambda n: (abs(len(sources[n]) - 80), n))[:3]
     pieces = [model.encode(sources[n], out_type=str) for n in chosen]
     results = translator.translate_batch(pieces, beam_size=4)
+    leader = hypotheses(demo, "leader")
     for n, result in zip(chosen, results, strict=True):
         translation = model.decode(result.hypotheses[0])
         demo.translations.append((sources[n], translation, references[n]))
+        demo.equal += translation == leader[n]
 
 
 STEPS = {
@@ -320,7 +334,8 @@ def summary(demo: Demo) -> str:
         *(f"  {name:24} {clock(seconds):>6}" for name, seconds in demo.seconds.items()),
         f"  {'all':24} {clock(sum(demo.seconds.values())):>6}",
         "",
-        "translated by the exported leader through CTranslate2",
+        f"translated by the exported leader through CTranslate2 ({demo.equal} of "
+        f"{len(demo.translations)} as in fairseq; == is the reference)",
     ]
     for source, translation, reference in demo.translations:
         lines += [f"  {source}", f"  -> {translation}", f"  == {reference}"]
