@@ -47,10 +47,19 @@ def naive_pairwise_kl(log_probs, detach):
 
 
 def assert_same_value_and_gradient(function, reference, logits):
+    """Of two functions of log-probabilities."""
+    assert_same_of_logits(
+        lambda z: function(torch.log_softmax(z, -1)),
+        lambda z: reference(torch.log_softmax(z, -1)),
+        logits,
+    )
+
+
+def assert_same_of_logits(function, reference, logits):
     gradients = []
     for way in (function, reference):
         leaf = logits.clone().requires_grad_()
-        value = way(torch.log_softmax(leaf, -1))
+        value = way(leaf)
         weights = torch.arange(1.0, value.numel() + 1, dtype=value.dtype).view(value.shape)
         (value * weights).sum().backward()
         gradients.append((value.detach(), leaf.grad))
@@ -65,6 +74,42 @@ def test_cross_entropy_is_the_expectation_under_the_smoothed_target(logits, targ
         lambda log_probs: naive_cross_entropy(log_probs, target, smoothing),
         logits,
     )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_of_logits_is_the_same_with_the_gradient_of_the_logits(
+    logits, target, smoothing
+):
+    cross_entropy_of_logits = functional.cross_entropy_of_logits
+    assert_same_of_logits(
+        lambda z: cross_entropy_of_logits(z, torch.log_softmax(z, -1), target, smoothing),
+        lambda z: naive_cross_entropy(torch.log_softmax(z, -1), target, smoothing),
+        logits,
+    )
+
+
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_pairwise_kl_of_logits_softens_them_by_the_temperature(logits, detach, temperature):
+    shift = torch.tensor([5.0, -3.0, 0.5]).view(LEAVES, 1, 1)  # which no softmax may notice
+    assert_same_of_logits(
+        lambda z: functional.pairwise_kl(z, detach, temperature),
+        lambda z: naive_pairwise_kl(torch.log_softmax(z / temperature, -1), detach),
+        logits + shift,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_get_gradients_of_their_type_and_float32_losses(
+    logits, target, dtype
+):
+    half = logits.to(dtype).requires_grad_()
+    log_probs = torch.log_softmax(half, -1, dtype=torch.float32)
+    losses = functional.cross_entropy_of_logits(half, log_probs, target, 0.1)
+    divergence = functional.pairwise_kl(half, temperature=3.0)
+    assert losses.dtype == divergence.dtype == torch.float32
+    (gradient,) = torch.autograd.grad(losses.sum() + divergence, half)
+    assert gradient.dtype == dtype
 
 
 @pytest.mark.parametrize("detach", [False, True])
@@ -82,6 +127,7 @@ def test_first_derivatives_pass_gradcheck(logits, target):
     check = torch.autograd.gradcheck
     assert check(lambda x: functional.cross_entropy(x, target, 0.1), log_probs)
     assert check(functional.pairwise_kl, log_probs)
+    assert check(lambda x: functional.pairwise_kl(x, temperature=3.0), logits.requires_grad_())
 
 
 def test_without_rows_all_sums_are_finite_zeros():

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tsa_mt.branches import BranchOutputs, Predictions, Projection, gates_of_pass, join_passes
 from tsa_mt.objectives.config import ObjectiveConfig, RampedConfig
 from tsa_mt.objectives.functional import (
-    cross_entropy,
+    cross_entropy_of_logits,
     gaussian_rampup,
     mean_probability,
     pairwise_kl,
@@ -316,7 +316,9 @@ class Objective(nn.Module):
 
     def task_losses(self, predictions: Predictions, target: Tensor, context: Context) -> Tensor:
         """Label-smoothed cross-entropy per leaf, ``(leaves,)``, summed over rows."""
-        return cross_entropy(predictions.log_probs(), target, context.label_smoothing)
+        return cross_entropy_of_logits(
+            predictions.logits, predictions.log_probs(), target, context.label_smoothing
+        )
 
     def _check_standalone(self, logits: Sequence[Tensor], target: Tensor) -> None:
         if len(logits) != self.passes * self.leaves:

@@ -61,5 +61,5 @@ class TSA(Objective):
             return {"task": task, "distillation": task.new_zeros(())}
         weight, temperature = self.config.weight, self.config.temperature
         scale = weight * temperature**2 / (predictions.leaves - 1)
-        divergence = pairwise_kl(predictions.log_probs(temperature), self.config.detach)
+        divergence = pairwise_kl(predictions.logits, self.config.detach, temperature)
         return {"task": (1.0 - weight) * task, "distillation": scale * divergence}
