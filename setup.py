@@ -25,7 +25,7 @@ DATA = ["py3langid", "subword-nmt", "zstandard"]
 DEPLOY = ["ctranslate2>=4.0", "safetensors"]
 TRACK = ["tensorboardX"]
 DEMO = ["babel>=2.12"]
-VISION = ["pillow", "pyarrow", "pytorchcv>=0.0.74"]
+VISION = ["pillow", "pyarrow", "pytorchcv>=0.0.74", "onnx", "onnxruntime"]
 TEST = ["pytest>=7", "pytest-timeout", "pytest-xdist", "hypothesis>=6", "ruff"]
 
 

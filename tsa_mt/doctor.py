@@ -40,6 +40,8 @@ OPTIONAL = {
     "pytorchcv": ("vision", "image networks"),
     "pillow": ("vision", "image files"),
     "pyarrow": ("vision", "images in Parquet files"),
+    "onnx": ("vision", "the ONNX format"),
+    "onnxruntime": ("vision", "checking an ONNX export"),
 }
 
 
