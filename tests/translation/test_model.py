@@ -191,3 +191,26 @@ def test_building_a_model_leaks_no_size_into_the_next_one(tree, variant):
     before = flat(TransformerConfig.from_namespace(copy.copy(tree().cfg)))
     tree(**variant)
     assert flat(TransformerConfig.from_namespace(copy.copy(tree().cfg))) == before
+
+
+# --- whole networks as peers --------------------------------------------------------------------
+
+PEERS = {"tree": "0(3,3,3)", "peer_encoders": True}
+
+
+def test_peers_with_encoders_of_their_own_leave_the_leader_the_plain_model(tree, stock, sample):
+    model, plain = tree(**PEERS, seed=5).eval(), stock(seed=5).eval()
+    ours, theirs = leader_state(model), plain.state_dict()
+    assert [key for key in theirs if not torch.equal(ours[key], theirs[key])] == []
+    batch = sample()["net_input"]
+    assert torch.equal(model(**batch)[0], plain(**batch)[0])
+
+
+def test_peers_start_from_weights_of_their_own(tree):
+    model = tree(**PEERS, seed=5)
+    drawn = [p for p in model.parameters() if p.dim() > 1]
+    assert len({p.double().sum().item() for p in drawn}) == len(drawn)
+    again = [p for p in tree(**PEERS, seed=5).parameters() if p.dim() > 1]
+    assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
+    other = [p for p in tree(**PEERS, seed=6).parameters() if p.dim() > 1]
+    assert not any(torch.equal(a, b) for a, b in zip(drawn, other, strict=True))

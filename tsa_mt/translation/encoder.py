@@ -7,6 +7,7 @@ encoders run in training and where a peer decodes.
 
 from typing import Dict, List, Optional
 
+import torch
 from fairseq.models.transformer import TransformerEncoderBase
 from torch import Tensor, nn
 
@@ -38,12 +39,14 @@ class TreeEncoder(TransformerEncoderBase):
     ):
         super().__init__(cfg, dictionary, embed_tokens, return_fc)
         self.always = always
-        self.branches = nn.ModuleDict(
-            {
-                str(child): PeerEncoder(cfg, dictionary, embed_tokens, return_fc)
-                for child in tree.nodes[0].children[1:]
-            }
-        )
+        with torch.random.fork_rng(devices=[]):  # the decoder comes next and must not notice
+            torch.default_generator.manual_seed(torch.initial_seed() + 1)
+            self.branches = nn.ModuleDict(
+                {
+                    str(child): PeerEncoder(cfg, dictionary, embed_tokens, return_fc)
+                    for child in tree.nodes[0].children[1:]
+                }
+            )
 
     def forward(
         self,
