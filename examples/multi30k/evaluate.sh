@@ -46,6 +46,7 @@ for model in best average10; do
       --beam 5 --lenpen 1 --remove-bpe sentencepiece \
       --max-tokens 8192 --required-batch-size-multiple 1 > "$name.log" 2> "$name.err" ||
       { tail -n 5 "$name.err" >&2; fail "fairseq-generate failed on $set, see $name.err"; }
+    echo "== $model$suffix, $set"
     tsa-mt score --generate-log "$name.log" --ref "$raw/$set.de" --json "$name.json"
   done
 done
