@@ -16,6 +16,7 @@ from tsa_mt.tree import Tree
 ROWS, DIM, CLASSES, LEAVES = 20, 8, 11, 4
 TREE = "0(1,1,1,1)"
 CHUNKS = [1, 3, 7, ROWS, 1000, None]
+DEVICE = "cuda"
 SMOOTHED = Context(label_smoothing=0.1)
 
 
@@ -64,6 +65,12 @@ class Case:
         self.target = torch.randint(CLASSES, (rows,), generator=generator)
         torch.manual_seed(3)
         self.objective = OBJECTIVES[objective]().to(dtype)
+
+    def to(self, device):
+        """Moves everything to a device, in place."""
+        for tensor in self.inputs():
+            tensor.data = tensor.data.to(device)
+        self.target = self.target.to(device)
 
     def projections(self):
         own = [
@@ -157,6 +164,32 @@ def test_autocast_gives_the_same_within_its_type(dtype, objective, shared):
     actual = torch.autograd.grad(result.total, case.inputs())
     assert {g.dtype for g in actual} == {torch.float32}
     assert_close(actual, gradients, 4e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "separate"])
+@pytest.mark.parametrize(
+    ("dtype", "cast", "tolerance"),
+    [
+        (torch.float32, None, 1e-5),
+        (torch.bfloat16, None, 3e-2),
+        (torch.float16, None, 5e-3),
+        (torch.float32, torch.float16, 4e-2),
+        (torch.float32, torch.bfloat16, 4e-2),
+    ],
+)
+def test_on_a_gpu_values_and_gradients_are_the_same(objective, shared, dtype, cast, tolerance):
+    case = Case(objective, dtype, shared, bias=True)
+    total, _, gradients = case.exact()
+    case.to(DEVICE)
+    for chunk_rows in (0, 7, None):
+        with torch.autocast(DEVICE, cast, enabled=cast is not None):
+            result = case.run(chunk_rows)
+        assert_close([result.total.cpu()], [total], tolerance)
+        actual = torch.autograd.grad(result.total * 4, case.inputs())
+        assert_close([gradient.cpu() / 4 for gradient in actual], gradients, tolerance)
 
 
 def test_autocast_leaves_float64_alone():
