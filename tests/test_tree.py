@@ -3,10 +3,13 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tsa_mt.tree import MAX_LAYERS, MAX_LEVELS, PRESETS, Tree
+
+# A busy machine may stall any example; only wrong answers shall fail.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # A tree as plain data: (layers, [children]).
 plain_trees = st.recursive(
@@ -36,6 +39,7 @@ def as_plain(tree, index=0):
 deep_enough = plain_trees.filter(lambda plain: leader_depth(plain) > 0)
 
 
+@patient
 @given(deep_enough)
 def test_a_notation_is_read_and_written_back(plain):
     text = "".join(tokens(plain))
@@ -46,6 +50,7 @@ def test_a_notation_is_read_and_written_back(plain):
     assert hash(tree) == hash(Tree.parse(text))
 
 
+@patient
 @given(deep_enough, st.data())
 def test_white_space_between_tokens_is_ignored(plain, data):
     space = st.text(alphabet=" \t\n\u00a0", max_size=2)
@@ -53,6 +58,7 @@ def test_white_space_between_tokens_is_ignored(plain, data):
     assert Tree.parse(spaced) == Tree.parse("".join(tokens(plain)))
 
 
+@patient
 @given(deep_enough)
 def test_nodes_know_their_span_parent_and_children(plain):
     tree = Tree.parse("".join(tokens(plain)))
@@ -68,6 +74,7 @@ def test_nodes_know_their_span_parent_and_children(plain):
     assert tree.layers == sum(node.layers for node in tree.nodes)
 
 
+@patient
 @given(deep_enough)
 def test_a_path_leads_from_the_root_to_every_leaf_and_the_first_is_the_leader(plain):
     tree = Tree.parse("".join(tokens(plain)))
@@ -81,6 +88,7 @@ def test_a_path_leads_from_the_root_to_every_leaf_and_the_first_is_the_leader(pl
     assert tree.depth == leader_depth(plain)
 
 
+@patient
 @given(deep_enough)
 def test_the_drawing_has_a_line_for_every_leaf_with_the_layers_of_its_own_nodes(plain):
     tree = Tree.parse("".join(tokens(plain)))

@@ -201,7 +201,7 @@ def in_two_processes(folder, data, backend, updates):
     for process in ranks:
         process.start()
     for process in ranks:
-        process.join(timeout=120)
+        process.join(timeout=300)
     codes = [process.exitcode for process in ranks]
     for process in ranks:
         process.kill()
