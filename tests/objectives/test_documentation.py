@@ -18,7 +18,8 @@ def page(root):
 def test_the_table_of_methods_has_the_published_values(name, page, root):
     rows = page("methods.md").splitlines()
     (row,) = [line for line in rows if line.startswith(f"| [`{name}`](")]
-    link, tree, _, _, temperature, weights, ramp, _ = (cell.strip() for cell in row.split("|")[1:-1])
+    cells = (cell.strip() for cell in row.split("|")[1:-1])
+    link, tree, _, _, temperature, weights, ramp, _ = cells
     cls, config = OBJECTIVES[name], OBJECTIVES[name].Config()
     assert (root / "docs" / re.search(r"\((.+)\)", link)[1]).is_file()
     assert tree == f"`{cls.default_tree}`"

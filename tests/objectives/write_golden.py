@@ -104,7 +104,7 @@ def main():
     for name, reference in REFERENCES.items():
         measured = [
             measure(
-                lambda inputs, okd, parameters, case=case: reference(
+                lambda inputs, okd, parameters, case=case, reference=reference: reference(
                     inputs, case.target.tolist(), parameters, case
                 ),
                 case,

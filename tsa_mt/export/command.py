@@ -68,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{', '.join(ctranslate2.QUANTIZATIONS)} (default: as in the checkpoint)",
     )
     parser.add_argument(
-        "--ema", action="store_true", help="the averaged weights of an image classifier (--store-ema)"
+        "--ema",
+        action="store_true",
+        help="the averaged weights of an image classifier (--store-ema)",
     )
     parser.add_argument("--force", action="store_true", help="replace an earlier export in OUT")
 
