@@ -60,7 +60,7 @@ COMMANDS = {
     "average": ("tsa_mt.export.average", "average the parameters of several checkpoints"),
     "export": ("tsa_mt.export.command", "write one leaf as a model of its own"),
     "classify": ("tsa_mt.vision.classify", "show what a trained image classifier sees in images"),
-    "score": ("tsa_mt.evaluate.score", "score translations with sacreBLEU and its signature"),
+    "score": ("tsa_mt.evaluate.score_command", "score translations, and compare systems"),
     "forward-translate": (
         "tsa_mt.forward_translate.command",
         "translate a training set with a teacher, for sequence-level distillation",

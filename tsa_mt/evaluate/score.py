@@ -1,16 +1,13 @@
-"""``tsa-mt score``: detokenised sacreBLEU scores, each with its signature.
+"""Detokenised sacreBLEU scores, each with its signature, and the texts that they are made from.
 
 sacreBLEU (Post 2018, "A Call for Clarity in Reporting BLEU Scores") computes them; this file sees
 to it that it is given what it expects: one hypothesis for every reference, in order, as plain text.
 """
 
-import argparse
 import gzip
-import json
 import os
 import re
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Union
 
@@ -71,16 +68,33 @@ def score(
     Raises:
         ValueError: A set of references has another length, or there is nothing to score.
     """
+    check_lengths(hypotheses, references)
+    return [_score(METRICS[m](lowercase, tokenize), hypotheses, references) for m in metrics]
+
+
+def check_lengths(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], system: str = ""
+) -> None:
+    """Raises unless there is exactly one translation for every reference.
+
+    Args:
+        hypotheses: Translations.
+        references: Sets of references.
+        system: Whose translations these are, for the message.
+
+    Raises:
+        ValueError: A set of references has another length, or there is nothing to score.
+    """
+    where = f"{system}: " if system else ""
     if not hypotheses or not references:
-        raise ValueError("there is nothing to score: no hypotheses or no references")
+        raise ValueError(f"{where}there is nothing to score: no hypotheses or no references")
     for number, reference in enumerate(references, start=1):
         if len(reference) != len(hypotheses):
             which = f" {number}" if len(references) > 1 else ""
             raise ValueError(
-                f"{len(hypotheses):,} hypotheses but {len(reference):,} lines in reference{which}: "
-                f"every reference needs exactly one translation"
+                f"{where}{len(hypotheses):,} hypotheses but {len(reference):,} lines in "
+                f"reference{which}: every reference needs exactly one translation"
             )
-    return [_score(METRICS[m](lowercase, tokenize), hypotheses, references) for m in metrics]
 
 
 def _score(metric: object, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
@@ -208,100 +222,3 @@ def token_traces(lines: Sequence[str]) -> Optional[str]:
             f"they look tokenised, but sacreBLEU expects plain text; detokenise them first"
         )
     return None
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    system = parser.add_mutually_exclusive_group(required=True)
-    system.add_argument("--sys", metavar="FILE", help="detokenised translations, one a line")
-    system.add_argument(
-        "--generate-log",
-        nargs="+",
-        metavar="FILE",
-        help="output of fairseq-generate (of every shard, if there are several)",
-    )
-    parser.add_argument(
-        "--ref",
-        nargs="+",
-        metavar="FILE",
-        help="raw references, one a line; several files are several references (default with "
-        "--generate-log: the T- lines, which went through the dictionary)",
-    )
-    parser.add_argument(
-        "--metrics",
-        nargs="+",
-        choices=METRICS,
-        default=list(DEFAULT_METRICS),
-        help=f"what to compute (default: {' '.join(DEFAULT_METRICS)})",
-    )
-    parser.add_argument("--lowercase", action="store_true", help="ignore case in BLEU and chrF")
-    parser.add_argument(
-        "--tokenize",
-        choices=BLEU.TOKENIZERS,
-        default="13a",
-        help="tokeniser of BLEU (default: 13a)",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the scores there as JSON, too")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Scores, prints a line per metric, and writes the JSON file.
-
-    Raises:
-        FileNotFoundError: An input does not exist.
-        ValueError: Hypotheses and references do not match, or a log is incomplete.
-    """
-    hypotheses, references = _read_inputs(args)
-    warning = subword_traces(hypotheses) or token_traces(hypotheses)
-    if warning:
-        print(f"tsa-mt score: warning: {warning}", file=sys.stderr)
-    scores = score(hypotheses, references, args.metrics, args.lowercase, args.tokenize)
-    width = max(len(entry.name) for entry in scores)
-    for entry in scores:
-        print(f"{entry.name:{width}}  {entry.score:6.2f}  {entry.signature}")
-    print(f"{len(hypotheses):,} sentences, {len(references)} reference(s)")
-    if args.json:
-        _write_json(args, scores, len(hypotheses), len(references))
-    return 0
-
-
-def _read_inputs(args: argparse.Namespace) -> tuple:
-    """Hypotheses and sets of references from the files that were named."""
-    if args.sys is not None:
-        if not args.ref:
-            raise ValueError("--sys needs --ref: the raw references to compare with")
-        hypotheses, targets = read_lines(args.sys), []
-        if sum(line.startswith(("H-", "D-")) for line in hypotheses) * 10 >= len(hypotheses) > 0:
-            raise ValueError(
-                f"{args.sys} is the output of fairseq-generate; pass it as "
-                f"--generate-log {args.sys}"
-            )
-    else:
-        log = read_generate_log(args.generate_log)
-        hypotheses, targets = log.hypotheses, log.targets
-    if args.ref:
-        return hypotheses, [read_lines(path) for path in args.ref]
-    if not targets:
-        raise ValueError("the log has no T- lines to compare with; name the raw references: --ref")
-    print(
-        "tsa-mt score: warning: the references are the log's T- lines, which went through the "
-        "dictionary; for figures to report use the raw text: --ref",
-        file=sys.stderr,
-    )
-    return hypotheses, [targets]
-
-
-def _write_json(args: argparse.Namespace, scores: List[Score], sentences: int, sets: int) -> None:
-    """Writes the scores with what they were computed from; whole or not at all."""
-    report = {
-        "system": args.sys if args.sys is not None else args.generate_log,
-        "references": args.ref or "T- lines of the log",
-        "sentences": sentences,
-        "reference_sets": sets,
-        "scores": [asdict(entry) for entry in scores],
-    }
-    path = Path(args.json)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
