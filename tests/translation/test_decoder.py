@@ -239,3 +239,9 @@ def test_padding_changes_nothing(tree, sample):
         model(**batch, branches=True).features, model(**padded, branches=True).features, strict=True
     ):
         torch.testing.assert_close(ours[real], same[:, :length][real], rtol=1e-4, atol=1e-5)
+
+
+def test_an_ensemble_has_no_features(tree, sample):
+    model = tree(decode_branch=-1).eval()
+    with pytest.raises(ValueError, match="features_only was asked of the ensemble"):
+        model(**sample()["net_input"], features_only=True)

@@ -132,7 +132,15 @@ class TreeDecoder(TransformerDecoderBase):
         Returns:
             ``(batch, length, vocabulary)`` logits (features with ``features_only``) and the extra
             dict. For the ensemble the logits are the log of the leaves' mean probability.
+
+        Raises:
+            ValueError: Features are asked of the ensemble, which has none of its own.
         """
+        if features_only and self.decode_branch < 0:
+            raise ValueError(
+                "features_only was asked of the ensemble (decode_branch -1), which mixes "
+                "probabilities and has no features; set decode_branch to a leaf, 0 is the leader"
+            )
         features, extra = self.extract_features(
             prev_output_tokens,
             encoder_out,
