@@ -20,3 +20,6 @@ if importlib.util.find_spec("fairseq") is not None:
         warnings.warn(f"the plugin is not registered: {error}; see tsa-mt doctor", stacklevel=2)
     else:
         from tsa_mt import criterion, translation, vision  # noqa: F401
+        from tsa_mt.evaluate import recording
+
+        recording.install()
