@@ -71,7 +71,7 @@ def find_companions(
             f"dictionary {' and '.join(missing)} does not exist; "
             f"name the folder that holds it with --data"
         )
-    return Companions(languages, dictionaries, _subwords(folder, languages))
+    return Companions(languages, dictionaries, find_subwords(folder, languages))
 
 
 def _data_folder(task: dict, checkpoint: Path, data: Optional[PathLike]) -> Path:
@@ -104,10 +104,24 @@ def _languages(task: dict, folder: Path) -> Tuple[str, str]:
     return source, target
 
 
-def _subwords(folder: Path, languages: Tuple[str, str]) -> Dict[str, Path]:
-    """The subword model in the nearest folder that has one; empty if none has."""
-    above = folder.resolve().parent
-    for place in (folder, above, above / "subword"):
+def find_subwords(
+    folder: Path, languages: Tuple[str, str], above: bool = True
+) -> Dict[str, Path]:
+    """The subword model in the nearest folder that has one.
+
+    Args:
+        folder: Where to look first.
+        languages: Source and target, which may be in the names of two models.
+        above: Whether to look in the folder above it, and in that folder's ``subword``, too.
+
+    Returns:
+        Paths by the names they get in an export; empty if there is none.
+
+    Raises:
+        ValueError: Several subword models compete.
+    """
+    parent = folder.resolve().parent
+    for place in (folder, *((parent, parent / "subword") if above else ())):
         models = [path for path in sorted(place.glob("*.model")) if _is_sentencepiece(path)]
         if models:
             return _single_or_pair(models, SENTENCEPIECE, languages)

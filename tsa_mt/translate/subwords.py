@@ -1,0 +1,175 @@
+"""Text to pieces and back, with the subword model that a model was trained on."""
+
+import re
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from sentencepiece import SentencePieceProcessor
+
+from tsa_mt.export.companions import BPE_CODES, SENTENCEPIECE
+
+# C0 and C1 controls and Unicode's own line ends: white space that would break lines or columns.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+SURROGATE = re.compile("[\ud800-\udfff]")
+BYTE = re.compile("<0x([0-9A-F]{2})>")
+META = "▁"
+JOINT = "@@"
+
+
+def clean(text: str) -> str:
+    """Replaces control characters by spaces and lone surrogates, which no UTF-8 has, by U+FFFD."""
+    return SURROGATE.sub("\ufffd", CONTROL.sub(" ", text))
+
+
+class Codec(ABC):
+    """Text to pieces and back."""
+
+    def encode(self, text: str) -> List[str]:
+        """The pieces of a text; none if it has no visible characters."""
+        return self.pieces(clean(text).strip())
+
+    def decode(self, pieces: Sequence[str]) -> str:
+        """The text that pieces spell, on one line."""
+        return clean(self.text(list(pieces))).strip()
+
+    @abstractmethod
+    def pieces(self, text: str) -> List[str]:
+        """The pieces of a clean text."""
+
+    @abstractmethod
+    def text(self, pieces: List[str]) -> str:
+        """The text that pieces spell."""
+
+
+class Words(Codec):
+    """Words between spaces, for a model without a subword model."""
+
+    def pieces(self, text: str) -> List[str]:
+        return text.split()
+
+    def text(self, pieces: List[str]) -> str:
+        return " ".join(pieces)
+
+
+class SentencePiece(Codec):
+    """Pieces of a SentencePiece model.
+
+    Args:
+        path: Model of the source language. Pieces spell their text without it.
+    """
+
+    def __init__(self, path: Path):
+        self.processor = SentencePieceProcessor(model_file=str(path))
+
+    def pieces(self, text: str) -> List[str]:
+        return self.processor.encode(text, out_type=str)
+
+    def text(self, pieces: List[str]) -> str:
+        return "".join(_join_bytes(pieces)).replace(META, " ")
+
+
+def _join_bytes(pieces: List[str]) -> List[str]:
+    """Pieces in which runs of byte pieces (``<0xE2>``) are the characters that they encode."""
+    joined: List[str] = []
+    run = bytearray()
+    for piece in [*pieces, ""]:
+        byte = BYTE.fullmatch(piece)
+        if byte:
+            run.append(int(byte[1], 16))
+            continue
+        joined += [run.decode("utf-8", errors="replace"), piece]
+        run.clear()
+    return joined
+
+
+class SubwordNmt(Codec):
+    """Pieces of subword-nmt's byte-pair encoding; its text is what training text was, tokenised.
+
+    Args:
+        path: The codes of the source language.
+
+    Raises:
+        ValueError: subword-nmt is not installed.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            from subword_nmt.apply_bpe import BPE
+        except ImportError as error:
+            raise ValueError(
+                "subword-nmt is not installed; install it with: pip install 'tsa-mt[data]'"
+            ) from error
+        with open(path, encoding="utf-8") as codes:
+            self.bpe = BPE(codes)
+
+    def pieces(self, text: str) -> List[str]:
+        return self.bpe.process_line(text).split()
+
+    def text(self, pieces: List[str]) -> str:
+        return (" ".join(pieces) + " ").replace(f"{JOINT} ", "")
+
+
+class Missing(Codec):
+    """Pieces that can be read but not made, because the subword model is not there.
+
+    Args:
+        kind: The codec that can read them.
+        place: Where the model was looked for.
+    """
+
+    def __init__(self, kind: type, place: Path):
+        self.kind, self.place = kind, place
+
+    def pieces(self, text: str) -> List[str]:
+        raise FileNotFoundError(
+            f"the model reads {self.kind.__name__} pieces, and no such subword model was found in "
+            f"or above {self.place}; name the folder that holds it with --data"
+        )
+
+    def text(self, pieces: List[str]) -> str:
+        return self.kind.text(self, pieces)
+
+
+def find_codec(
+    subwords: Dict[str, Path],
+    languages: Optional[Tuple[str, str]],
+    symbols: Sequence[str],
+    place: Path,
+) -> Codec:
+    """The codec of a model.
+
+    Args:
+        subwords: The subword models found, by name, as in `Companions`.
+        languages: Source and target language, which tell a pair of models apart.
+        symbols: The source dictionary's symbols, which show what kind of pieces it holds.
+        place: Where the models were looked for, for messages.
+
+    Raises:
+        ValueError: It cannot be told which of two models is the source's.
+    """
+    kind = _kind(symbols)
+    if not subwords:
+        return Words() if kind is Words else Missing(kind, place)
+    path = subwords.get(SENTENCEPIECE) or subwords.get(BPE_CODES) or _tagged(subwords, languages)
+    return SentencePiece(path) if path.name.endswith(".model") else SubwordNmt(path)
+
+
+def _kind(symbols: Sequence[str]) -> type:
+    """What made these pieces, by the marks that they bear."""
+    if any(symbol.startswith(META) for symbol in symbols):
+        return SentencePiece
+    if any(symbol.endswith(JOINT) for symbol in symbols):
+        return SubwordNmt
+    return Words
+
+
+def _tagged(subwords: Dict[str, Path], languages: Optional[Tuple[str, str]]) -> Path:
+    """The subword model whose name has the source language in it."""
+    for name, path in subwords.items():
+        if languages and languages[0] in name.split("."):
+            return path
+    raise ValueError(
+        f"cannot tell which of the subword models {', '.join(subwords)} is the source's; keep it "
+        f"there as {SENTENCEPIECE} or {BPE_CODES}"
+    )
