@@ -27,6 +27,8 @@ from tsa_mt.objectives.functional import agreement, cross_entropy, mean_pairwise
 from tsa_mt.teacher import Teacher, TeacherPass, load_teachers
 
 RESOLVER = "tsa_mt.model"
+ENSEMBLE_BLEU = "_ensemble_bleu_"
+"""Prefix of logged counts; fairseq does not print what starts with an underscore."""
 
 
 def _model_option(name: str, _root_: Any) -> Any:
@@ -56,6 +58,14 @@ class OnlineKDConfig(FairseqDataclass):
             "and plain autograd, the slow reference]"
         },
     )
+    kd_eval_ensemble: bool = field(
+        default=False,
+        metadata={
+            "help": "with --eval-bleu, translate the validation set with all leaves together as "
+            "well and log bleu_ensemble; costs about as many times the leader's decoding as there "
+            "are leaves"
+        },
+    )
     sentence_avg: bool = II("optimization.sentence_avg")
     max_update: int = II("optimization.max_update")
     kd_objective: Optional[str] = "${" + RESOLVER + ":kd_objective}"
@@ -74,6 +84,7 @@ class OnlineKDCriterion(FairseqCriterion):
         label_smoothing: float = 0.0,
         ignore_prefix_size: int = 0,
         kd_chunk_rows: Optional[int] = None,
+        kd_eval_ensemble: bool = False,
         kd_objective: Optional[str] = None,
         kd_teacher: Optional[str] = None,
     ):
@@ -88,6 +99,12 @@ class OnlineKDCriterion(FairseqCriterion):
             raise ValueError(f"--label-smoothing is {label_smoothing}; it must be in [0, 1)")
         if kd_chunk_rows is not None and kd_chunk_rows < 0:
             raise ValueError(f"--kd-chunk-rows is {kd_chunk_rows}; it must be 0 or more")
+        if kd_eval_ensemble and not getattr(getattr(task, "cfg", None), "eval_bleu", False):
+            raise ValueError(
+                "--kd-eval-ensemble needs --eval-bleu, which says how translations are scored "
+                "(an image classifier logs accuracy_ensemble without being asked)"
+            )
+        self.eval_ensemble = kd_eval_ensemble
         self.sentence_avg = sentence_avg
         self.max_update = max_update
         self.label_smoothing = label_smoothing
@@ -113,8 +130,22 @@ class OnlineKDCriterion(FairseqCriterion):
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
+            **(self._ensemble_bleu(model, sample) if self._decodes(model) else {}),
         }
         return result.total, sample_size, logging
+
+    def _decodes(self, model) -> bool:
+        """Whether all leaves together translate this batch; with one leaf there is no ensemble."""
+        return self.eval_ensemble and not self.training and len(model.tree.leaves) > 1
+
+    def _ensemble_bleu(self, model, sample) -> Dict[str, Any]:
+        """What a BLEU over the whole set needs to know of this batch; as fairseq's own task."""
+        with model.deciding_together():
+            bleu = self.task._inference_with_bleu(self.task.sequence_generator, sample, model)
+        matches = [(f"counts_{n}", count) for n, count in enumerate(bleu.counts)]
+        matches += [(f"totals_{n}", count) for n, count in enumerate(bleu.totals)]
+        matches += [("sys_len", bleu.sys_len), ("ref_len", bleu.ref_len)]
+        return {f"{ENSEMBLE_BLEU}{name}": count for name, count in matches}
 
     def compute(self, model, sample) -> Tuple[HeadResult, int]:
         """Runs the model and the head.
@@ -133,9 +164,10 @@ class OnlineKDCriterion(FairseqCriterion):
         target = target[keep]
         objective = model.objective
         context = self._context(model)
+        kept = outputs.rows(keep)
         result = branch_head(
             objective,
-            outputs.rows(keep),
+            kept,
             model.projections + ([self._bridge_projection(model)] if bridged else []),
             target,
             context,
@@ -145,6 +177,7 @@ class OnlineKDCriterion(FairseqCriterion):
         )
         if objective.ramps:
             result.statistics["ramp"] = target.shape[0] * objective.ramp(context)
+        result.statistics.update(objective.gate_statistics(kept.gates))
         return result, target.shape[0]
 
     def _bridge_projection(self, model) -> Projection:
@@ -220,10 +253,11 @@ class OnlineKDCriterion(FairseqCriterion):
                 metrics.log_scalar(key, _bits(total(key), ntokens), ntokens, round=3)
             elif key.startswith("correct_"):
                 _log_share(f"accuracy_{key.removeprefix('correct_')}", total(key))
-            elif key == "ramp":
+            elif key == "ramp" or key.startswith("gate_"):
                 metrics.log_scalar(key, total(key) / max(rows, 1), rows, round=4)
         _log_similarity(total("agreement"), total("kl_leaves"), total("rows_compared"))
         _log_accuracy(total("n_correct"), rows)
+        _log_ensemble_bleu({key: total(key) for key in _ensemble_keys(logging_outputs[0])})
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
 
     @staticmethod
@@ -242,6 +276,33 @@ def _log_similarity(agreement_sum: Any, kl_sum: Any, rows: Any) -> None:
     if rows > 0:
         metrics.log_scalar("agreement", 100.0 * agreement_sum / rows, rows, round=2)
         metrics.log_scalar("kl_leaves", _bits(kl_sum, rows), rows, round=4)
+
+
+def _ensemble_keys(log: Dict[str, Any]) -> List[str]:
+    return [key for key in log if key.startswith(ENSEMBLE_BLEU)]
+
+
+def _log_ensemble_bleu(sums: Dict[str, Any]) -> None:
+    """BLEU of all leaves together, over all batches; as fairseq logs ``bleu``."""
+    if not sums:
+        return
+    for key, value in sums.items():
+        metrics.log_scalar_sum(key, utils.item(value))
+    orders = sorted(key for key in sums if "counts_" in key)
+
+    def compute(meters):
+        from sacrebleu.metrics import BLEU
+
+        score = BLEU.compute_bleu(
+            correct=[meters[key].sum for key in orders],
+            total=[meters[key.replace("counts_", "totals_")].sum for key in orders],
+            sys_len=int(meters[f"{ENSEMBLE_BLEU}sys_len"].sum),
+            ref_len=int(meters[f"{ENSEMBLE_BLEU}ref_len"].sum),
+            smooth_method="exp",
+        )
+        return round(score.score, 2)
+
+    metrics.log_derived("bleu_ensemble", compute)
 
 
 def _log_accuracy(correct: Any, rows: Any) -> None:

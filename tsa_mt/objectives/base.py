@@ -14,6 +14,7 @@ it, and it has command-line options, tests and documentation.
 """
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, Union
 
@@ -162,6 +163,29 @@ class Objective(nn.Module):
             `projections`) appended; unchanged by default.
         """
         return outputs
+
+    def gate_statistics(self, gates: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """Weights that the gates give, for logging.
+
+        Args:
+            gates: What `fuse_passes` returned: ``(..., mixtures, leaves)`` by name.
+
+        Returns:
+            Sums over rows, averaged over dropout passes, by fixed names: ``gate_NAME_bK`` is the
+            weight of leaf K, ``gate_NAME_J_bK`` that in mixture J where there are several. Leaves
+            and mixtures count so that the last is the last leaf's; objectives without gates have
+            none.
+        """
+        sums: Dict[str, Tensor] = {}
+        for name, gate in gates.items():
+            weights = gate.detach().flatten(0, -3).float().sum(0) / self.passes
+            mixtures, columns = weights.shape
+            for row, column in itertools.product(range(mixtures), range(columns)):
+                mixture = f"_{self.leaves - mixtures + row}" if mixtures > 1 else ""
+                leaf = self.leaves - columns + column
+                key = f"gate_{name.partition('@')[0]}{mixture}_b{leaf}"
+                sums[key] = sums.get(key, 0) + weights[row, column]
+        return sums
 
     def fuse_passes(self, passes: Sequence[BranchOutputs]) -> BranchOutputs:
         """`fuse` of every dropout pass, joined."""

@@ -6,8 +6,9 @@ runs every node of the tree and returns what the ``online_kd`` criterion needs.
 """
 
 from argparse import Namespace
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model
@@ -160,6 +161,21 @@ class TreeTransformer(TransformerModelBase):
         if self.objective.needs_bridge:
             outputs.features.append(self.decoder.bridge_features(prev_output_tokens, teacher))
         return self.objective.fuse_passes(outputs.split(passes) * (self.objective.passes // passes))
+
+    @contextmanager
+    def deciding_together(self) -> Iterator[None]:
+        """Lets `forward` and beam search use the ensemble of all leaves for a while."""
+        branch = self.decoder.decode_branch
+        self._decode_with(-1)
+        try:
+            yield
+        finally:
+            self._decode_with(branch)
+
+    def _decode_with(self, branch: int) -> None:
+        self.decoder.decode_branch = branch
+        if isinstance(self.encoder, TreeEncoder):
+            self.encoder.always = branch != 0
 
     def set_num_updates(self, num_updates: int) -> None:
         """Remembers the number of updates, which ramp-ups and averages are measured in."""
