@@ -59,8 +59,10 @@ COMMANDS = {
     "options": ("tsa_mt.options", "list the plugin's own flags"),
     "average": ("tsa_mt.export.average", "average the parameters of several checkpoints"),
     "export": ("tsa_mt.export.command", "write one leaf as a model of its own"),
+    "translate": ("tsa_mt.translate.command", "translate text with a checkpoint or an export"),
     "classify": ("tsa_mt.vision.classify", "show what a trained image classifier sees in images"),
     "score": ("tsa_mt.evaluate.score_command", "score translations, and compare systems"),
+    "report": ("tsa_mt.evaluate.report.command", "write a page about training runs"),
     "forward-translate": (
         "tsa_mt.forward_translate.command",
         "translate a training set with a teacher, for sequence-level distillation",

@@ -7,7 +7,7 @@ to it that it is given what it expects: one hypothesis for every reference, in o
 import gzip
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Union
 
@@ -23,7 +23,7 @@ METRICS: Dict[str, Callable[..., object]] = {
 }
 DEFAULT_METRICS = ("bleu", "chrf")
 
-_LINE = re.compile(r"([DHT])-(\d+)\t(.*)")
+_LINE = re.compile(r"([DHST])-(\d+)\t(.*)")
 _CORPUS_SIZE = re.compile(r".* \S+-\S+ (\d+) examples")
 AGAIN = (
     "decode again with --required-batch-size-multiple 1, without which fairseq may drop the end of "
@@ -131,10 +131,12 @@ class GenerateLog:
     Attributes:
         hypotheses: The best translation of every sentence, detokenised as the log has it.
         targets: The targets it printed, passed through the dictionary; empty if there were none.
+        sources: The sources it printed, likewise.
     """
 
     hypotheses: List[str]
     targets: List[str]
+    sources: List[str] = field(default_factory=list)
 
 
 def read_generate_log(paths: Sequence[PathLike]) -> GenerateLog:
@@ -147,7 +149,7 @@ def read_generate_log(paths: Sequence[PathLike]) -> GenerateLog:
         FileNotFoundError: A log does not exist.
         ValueError: A log has no ``D-`` lines, a sentence is missing, or one occurs twice.
     """
-    found: Dict[str, Dict[int, str]] = {"D": {}, "H": {}, "T": {}}
+    found: Dict[str, Dict[int, str]] = {"D": {}, "H": {}, "S": {}, "T": {}}
     size = max(_collect(path, found) for path in paths)
     hypotheses, names = found["D"], ", ".join(map(str, paths))
     if not hypotheses:
@@ -159,8 +161,10 @@ def read_generate_log(paths: Sequence[PathLike]) -> GenerateLog:
         raise ValueError(f"{names} has no D- lines (detokenised translations); {hint}")
     _refuse_holes(names, hypotheses, size)
     order = sorted(hypotheses)
-    targets = [found["T"][n] for n in order] if set(order) == set(found["T"]) else []
-    return GenerateLog([hypotheses[number] for number in order], targets)
+    targets, sources = (
+        [found[kind][n] for n in order] if set(order) == set(found[kind]) else [] for kind in "TS"
+    )
+    return GenerateLog([hypotheses[number] for number in order], targets, sources)
 
 
 def _refuse_holes(names: str, hypotheses: Dict[int, str], size: int) -> None:
@@ -190,7 +194,7 @@ def _collect(path: PathLike, found: Dict[str, Dict[int, str]]) -> int:
         if kind == "D" and number in found["D"] and number != previous:
             raise ValueError(f"{path}: sentence {number} is translated twice; do the logs overlap?")
         previous = number if kind == "D" else previous
-        found[kind].setdefault(number, match[3] if kind == "T" else match[3].partition("\t")[2])
+        found[kind].setdefault(number, match[3] if kind in "ST" else match[3].partition("\t")[2])
     return size
 
 

@@ -1,0 +1,171 @@
+"""Curves of a training: leaves, terms of the loss, BLEU, schedule, and how the training went."""
+
+from typing import Dict, List, Sequence, Tuple
+
+from tsa_mt.evaluate.report.charts import Series, line_chart
+from tsa_mt.evaluate.report.entry import INNER, Entry
+from tsa_mt.evaluate.report.markup import Html, element, join, missing
+from tsa_mt.evaluate.report.wording import leaf_name, leaf_of
+
+ENSEMBLE_COLOUR = 7
+_BLEU_NAMES = {"bleu": "leader", "bleu_ensemble": "ensemble of all leaves"}
+
+
+def curves_section(entry: Entry) -> Html:
+    """All charts of a run but those of its diversity, and what was not logged."""
+    charts = {
+        "the loss of each leaf": _loss_of_leaves(entry),
+        "accuracy": [] if entry.is_translation else _accuracy_of_leaves(entry),
+        "BLEU during training": _bleu(entry),
+        "the terms of the loss": _terms(entry),
+        "the ramp-up": _schedule(entry),
+        "gates": _gates(entry),
+        "gradient norm and speed": _training(entry),
+    }
+    expected = _expected(entry)
+    absent = [name for name, figures in charts.items() if not figures and name in expected]
+    figures = [figure for found in charts.values() for figure in found]
+    note = missing(f"Not logged in this run: {', '.join(absent)}.") if absent else None
+    if not figures:
+        return missing("No curves: curves.csv is not there or has no figures yet.")
+    return join(element("div", figures, class_="charts"), note)
+
+
+def _expected(entry: Entry) -> List[str]:
+    """What a run of this task has when everything is switched on."""
+    return [
+        "the loss of each leaf",
+        "BLEU during training" if entry.is_translation else "accuracy",
+        "the terms of the loss",
+        "gradient norm and speed",
+    ]
+
+
+def leaf_series(entry: Entry, split: str, prefix: str, whole: str) -> List[Series]:
+    """One line a leaf from ``{prefix}_b0``, ...; that of ``whole`` where leaves have none."""
+    metrics = [name for name in entry.run.metrics(split) if name.startswith(f"{prefix}_b")]
+    leaves = sorted((leaf_of(name), name) for name in metrics if leaf_of(name) is not None)
+    if not leaves:
+        leaves = [(0, whole)] if entry.points(split, whole) else []
+    return [
+        Series(leaf_name(leaf), entry.points(split, name), _colour(leaf), leaf, leaf == 0)
+        for leaf, name in leaves
+    ]
+
+
+def _colour(leaf: int) -> int:
+    """The leader's colour is its own, and so is the ensemble's."""
+    return 0 if leaf == 0 else 1 + (leaf - 1) % (ENSEMBLE_COLOUR - 1)
+
+
+def _loss_of_leaves(entry: Entry) -> List[Html]:
+    for split in (entry.valid, INNER):
+        series = leaf_series(entry, split, "nll", "nll_loss")
+        if series:
+            title = f"Negative log-likelihood of each leaf, {split}"
+            return [line_chart(title, series, entry.unit)]
+    return []
+
+
+def _accuracy_of_leaves(entry: Entry) -> List[Html]:
+    series = leaf_series(entry, entry.valid, "accuracy", "accuracy")
+    ensemble = entry.points(entry.valid, "accuracy_ensemble")
+    if ensemble:
+        series.append(Series("ensemble of all leaves", ensemble, ENSEMBLE_COLOUR, 2))
+    return [line_chart(f"Accuracy of each leaf, {entry.valid}", series, "%")] if series else []
+
+
+def _bleu(entry: Entry) -> List[Html]:
+    """Leader against ensemble; single leaves where they were decoded."""
+    series = []
+    for name in entry.run.metrics(entry.valid):
+        leaf = leaf_of(name) if name.startswith("bleu_b") else None
+        if leaf:
+            points = entry.points(entry.valid, name)
+            series.append(Series(leaf_name(leaf), points, _colour(leaf), leaf))
+        elif name in _BLEU_NAMES:
+            leads = name == "bleu"
+            colour, dash = (0, 0) if leads else (ENSEMBLE_COLOUR, 2)
+            points = entry.points(entry.valid, name)
+            series.append(Series(_BLEU_NAMES[name], points, colour, dash, leads))
+    return [line_chart(f"BLEU while training, {entry.valid}", series, "BLEU")] if series else []
+
+
+def _terms(entry: Entry) -> List[Html]:
+    """The leader's loss and every term of the objective, as they were summed up in training."""
+    names = [
+        name
+        for name in entry.run.metrics(INNER)
+        if name in ("loss", "total_loss") or name.startswith("loss_")
+    ]
+    names.sort(key=lambda name: (name != "loss", name))
+    series = [
+        Series(_term_name(name), entry.points(INNER, name), number % 7, number, name == "loss")
+        for number, name in enumerate(names)
+    ]
+    title = "Terms of the training loss"
+    return [line_chart(title, series, entry.unit)] if series else []
+
+
+def _term_name(name: str) -> str:
+    names = {"loss": "leader's loss", "total_loss": "total"}
+    return names.get(name, name.removeprefix("loss_").replace("_", " "))
+
+
+def _schedule(entry: Entry) -> List[Html]:
+    points = entry.points(INNER, "ramp") or entry.points("train", "ramp")
+    if not points:
+        return []
+    series = [Series("ramp-up", points, 0, 0, True)]
+    return [line_chart("Ramp-up of the distillation", series, "share of the full weight")]
+
+
+def _gates(entry: Entry) -> List[Html]:
+    split, names = _gate_metrics(entry)
+    series = [
+        Series(name.removeprefix("gate_"), entry.points(split, name), number % 8, number)
+        for number, name in enumerate(names)
+    ]
+    return [line_chart("Gates and attention between leaves", series, "weight")] if series else []
+
+
+def _gate_metrics(entry: Entry) -> Tuple[str, Sequence[str]]:
+    """At most 12 lines: more cannot be told apart."""
+    for split in (entry.valid, INNER, "train"):
+        names = [name for name in entry.run.metrics(split) if name.startswith("gate")]
+        if names:
+            return split, names[:12]
+    return "", ()
+
+
+def _training(entry: Entry) -> List[Html]:
+    titles: Dict[str, Tuple[str, str]] = {
+        "gnorm": ("Gradient norm", "L2 norm"),
+        "wps": (
+            "Speed of training",
+            "tokens per second" if entry.is_translation else "images per second",
+        ),
+        "lr": ("Learning rate", "learning rate"),
+    }
+    return [
+        line_chart(title, [Series(title.lower(), entry.points(INNER, name), 0, 0)], unit)
+        for name, (title, unit) in titles.items()
+        if entry.points(INNER, name)
+    ]
+
+
+def leaders_chart(entries: Sequence[Entry]) -> Html:
+    """The leaders of all runs in one chart: their validation loss."""
+    methods = list(dict.fromkeys(entry.method for entry in entries))
+    series = []
+    for number, entry in enumerate(entries):
+        points = entry.points(entry.valid, "nll_loss")
+        if points:
+            colour = methods.index(entry.method) if len(methods) > 1 else number
+            nth = sum(other.method == entry.method for other in entries[:number])
+            series.append(Series(entry.label, points, colour, nth, False))
+    if not series:
+        return missing("No run has logged a validation loss yet.")
+    units = {entry.unit for entry in entries}
+    unit = units.pop() if len(units) == 1 else "bits"
+    return line_chart("Validation loss of the leaders (nll)", series, unit)

@@ -1,0 +1,94 @@
+"""A run as the page speaks of it: a name that no other run has, and the method it belongs to."""
+
+from dataclasses import dataclass
+from typing import List, Sequence
+
+from tsa_mt.evaluate.run_folder import Run
+
+INNER = "train_inner"
+_TRAINING = (INNER, "train")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run with its place on the page.
+
+    Attributes:
+        run: The run.
+        label: Its name, unlike that of any other.
+        anchor: Identifier of its section.
+        method: Runs of one method differ in their seed only, as far as colours are concerned.
+    """
+
+    run: Run
+    label: str
+    anchor: str
+    method: str
+
+    @property
+    def record(self) -> dict:
+        """What ``run.json`` holds."""
+        return self.run.record
+
+    @property
+    def is_translation(self) -> bool:
+        """Whether figures are per token, and not per image."""
+        return "image" not in str(self.record.get("task"))
+
+    @property
+    def unit(self) -> str:
+        """What losses are measured in."""
+        return "bits per token" if self.is_translation else "bits per image"
+
+    @property
+    def valid(self) -> str:
+        """The first split that was validated on; empty if there was none."""
+        return next((split for split in self.run.splits if split not in _TRAINING), "")
+
+    @property
+    def leaves(self) -> int:
+        """Number of leaves; 1 where the record does not tell."""
+        leaves = self.method_record.get("leaves")
+        return leaves if isinstance(leaves, int) else 1
+
+    @property
+    def method_record(self) -> dict:
+        """The record's entry about the method."""
+        found = self.record.get("method")
+        return found if isinstance(found, dict) else {}
+
+    def points(self, split: str, metric: str) -> List[tuple]:
+        """``(update, value)`` of a curve, one of every update: a resumed run's last word counts."""
+        series = self.run.series(split, metric)
+        return sorted({point.update: (point.update, point.value) for point in series}.values())
+
+
+def number_entries(runs: Sequence[Run]) -> List[Entry]:
+    """Names the runs after their folders, with as many parents as it takes to tell them apart."""
+    labels, methods = _labels(runs), _methods(runs)
+    return [
+        Entry(run, label, f"run-{number}", method)
+        for number, (run, label, method) in enumerate(zip(runs, labels, methods), start=1)
+    ]
+
+
+def _labels(runs: Sequence[Run]) -> List[str]:
+    parts = [run.path.resolve().parts for run in runs]
+    for length in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(part[-length:]) for part in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [str(run.path) for run in runs]
+
+
+def _methods(runs: Sequence[Run]) -> List[str]:
+    """The objectives, with the tree where an objective was run on several."""
+    found = [run.record.get("method") for run in runs]
+    pairs = [
+        (str(method.get("objective", "unknown")), str(method.get("tree", "")))
+        if isinstance(method, dict)
+        else ("unknown", "")
+        for method in found
+    ]
+    trees = {name: {tree for other, tree in pairs if other == name} for name, _ in pairs}
+    return [f"{name}, tree {tree}" if len(trees[name]) > 1 else name for name, tree in pairs]
