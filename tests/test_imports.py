@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "criterion": CORE | TEACHING | {"head"},
     "translation": CORE | TEACHING | {"options"},
     "vision": CORE | TEACHING | {"options"},
+    "translate": {"export", "teacher"},
     "compat": set(),
 }
 WITHOUT_FAIRSEQ = {"tree", "branches", "objectives", "head"}

@@ -1,4 +1,4 @@
-"""Translating with a checkpoint, of a tree or a stock Transformer, through fairseq's beam search."""
+"""Translating with a checkpoint of a tree or a stock Transformer, by fairseq's beam search."""
 
 import pickle
 from pathlib import Path

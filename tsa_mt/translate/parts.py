@@ -1,8 +1,8 @@
 """Sentences too long for a model, divided where it hurts least."""
 
-from typing import List, Sequence
+from typing import Callable, List, Sequence
 
-SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？", "؟", "।", ";", ":")
+SENTENCE_ENDS = (".", "!", "?", "…", ";", ":", "。", "！", "？", "؟", "।")
 LEAST = 0.5
 """A part is filled to this share at least before it may end, so that parts do not get tiny."""
 
@@ -10,8 +10,8 @@ LEAST = 0.5
 def divide(pieces: Sequence[str], size: int) -> List[List[str]]:
     """Cuts pieces into consecutive parts.
 
-    A part ends after the last piece that ends a sentence, else before the last piece that begins a
-    word, else where it is full.
+    A part ends after the last word that ends a sentence, else after the last whole word, else where
+    it is full.
 
     Args:
         pieces: The pieces of one sentence.
@@ -20,31 +20,30 @@ def divide(pieces: Sequence[str], size: int) -> List[List[str]]:
     Returns:
         Parts that together are ``pieces``; none for no pieces.
     """
-    rest = list(pieces)
+    word_ends_before = _word_boundary(pieces)
     parts = []
-    while len(rest) > size:
-        end = _end(rest, size)
-        parts.append(rest[:end])
-        rest = rest[end:]
-    return parts + [rest] if rest else parts
+    start = 0
+    while start < len(pieces):
+        end = len(pieces)
+        if end - start > size:
+            end = _end(pieces, start, size, word_ends_before)
+        parts.append(list(pieces[start:end]))
+        start = end
+    return parts
 
 
-def _end(pieces: List[str], size: int) -> int:
-    """Where the first part ends, from 1 to ``size``."""
-    candidates = range(size, max(1, int(size * LEAST)) - 1, -1)
-    for fits in (_after_sentence, _before_word):
-        for end in candidates:
-            if fits(pieces, end):
-                return end
-    return size
+def _end(
+    pieces: Sequence[str], start: int, size: int, word_ends_before: Callable[[int], bool]
+) -> int:
+    """Where the part that begins at ``start`` ends."""
+    last = start + size
+    words = [end for end in range(last, start + int(size * LEAST), -1) if word_ends_before(end)]
+    sentences = (end for end in words if pieces[end - 1].endswith(SENTENCE_ENDS))
+    return next(sentences, words[0] if words else last)
 
 
-def _after_sentence(pieces: List[str], end: int) -> bool:
-    return pieces[end - 1].endswith(SENTENCE_ENDS) and _before_word(pieces, end)
-
-
-def _before_word(pieces: List[str], end: int) -> bool:
-    """Whether a word ends there: in SentencePiece's notation, in subword-nmt's, or in none."""
+def _word_boundary(pieces: Sequence[str]) -> Callable[[int], bool]:
+    """Tells whether a word ends before a piece, by the marks of SentencePiece or subword-nmt."""
     if any(piece.startswith("▁") for piece in pieces):
-        return pieces[end].startswith("▁")
-    return not pieces[end - 1].endswith("@@")
+        return lambda index: pieces[index].startswith("▁")
+    return lambda index: not pieces[index - 1].endswith("@@")

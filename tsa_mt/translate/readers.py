@@ -1,8 +1,7 @@
 """Which reader loads what: a checkpoint file, or an export folder told by the files in it.
 
 A new export format adds a module with ``load(path, branch, data, decoding, threads)`` that returns
-a `Translator`, and its row to `READERS`. safetensors, TorchScript and Hugging Face folders belong
-here as soon as `tsa-mt export` writes them.
+a `Translator`, and its row to `READERS`.
 """
 
 import importlib
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from tsa_mt.export.checkpoint import PathLike
+from tsa_mt.export.huggingface import is_huggingface_folder
+from tsa_mt.export.safetensors import is_safetensors_folder
+from tsa_mt.translate.tokenise import Moses, Tokenised
 from tsa_mt.translate.translator import Decoding, Translator
 
 
@@ -44,6 +46,19 @@ READERS = (
         "model.bin and config.json",
         _holds("model.bin", "config.json"),
         "tsa_mt.translate.ctranslate2",
+    ),
+    Reader(
+        "a safetensors export",
+        "model.safetensors and config.json",
+        is_safetensors_folder,
+        "tsa_mt.translate.safetensors",
+    ),
+    Reader("a TorchScript export", "model.ts", _holds("model.ts"), "tsa_mt.translate.torchscript"),
+    Reader(
+        "a Hugging Face export",
+        "model.safetensors and a Marian config.json",
+        is_huggingface_folder,
+        "tsa_mt.translate.huggingface",
     ),
 )
 
@@ -80,6 +95,9 @@ def load_translator(
     max_length: int = 200,
     min_length: int = 1,
     data: Optional[PathLike] = None,
+    moses: bool = False,
+    split_hyphens: bool = False,
+    lowercase: bool = False,
 ) -> Translator:
     """Loads a model to translate with on the CPU.
 
@@ -97,13 +115,24 @@ def load_translator(
         min_length: Fewest pieces of a translation.
         data: Folder with the dictionaries and the subword model, where it is not the one that the
             model names or is.
+        moses: Whether raw text is tokenised as Moses does, and translations are detokenised: for
+            a model whose training text was tokenised before it was cut into subwords.
+        split_hyphens: With ``moses``, whether ``a-b`` becomes ``a @-@ b``.
+        lowercase: Whether raw text is lower-cased.
 
     Raises:
         FileNotFoundError: The model or a file that belongs to it is missing.
         ValueError: The model cannot be read or has no such branch, or an option is out of range.
     """
+    if split_hyphens and not moses:
+        raise ValueError("split_hyphens is a way of Moses to tokenise; set moses as well")
     decoding = Decoding(beam, lenpen, batch_tokens, max_length, min_length)
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}; it must be 1 or more")
     reader = importlib.import_module(find_reader(path).module)
-    return reader.load(Path(path), branch, None if data is None else Path(data), decoding, threads)
+    folder = None if data is None else Path(data)
+    translator = reader.load(Path(path), branch, folder, decoding, threads)
+    if moses or lowercase:
+        tokenise = Moses(translator.codec.languages, split_hyphens) if moses else None
+        translator.codec = Tokenised(translator.codec, tokenise, lowercase)
+    return translator

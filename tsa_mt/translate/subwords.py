@@ -23,32 +23,40 @@ def clean(text: str) -> str:
 
 
 class Codec(ABC):
-    """Text to pieces and back."""
+    """Text to pieces and back.
+
+    Attributes:
+        languages: Source and target, ``None`` where they are not known.
+    """
+
+    languages: Tuple[Optional[str], Optional[str]] = (None, None)
 
     def encode(self, text: str) -> List[str]:
         """The pieces of a text; none if it has no visible characters."""
-        return self.pieces(clean(text).strip())
+        return self.split(clean(text).strip())
 
     def decode(self, pieces: Sequence[str]) -> str:
         """The text that pieces spell, on one line."""
-        return clean(self.text(list(pieces))).strip()
+        return clean(self.join(list(pieces))).strip()
 
     @abstractmethod
-    def pieces(self, text: str) -> List[str]:
-        """The pieces of a clean text."""
+    def split(self, text: str) -> List[str]:
+        """The pieces of a text without control characters."""
 
     @abstractmethod
-    def text(self, pieces: List[str]) -> str:
+    def join(self, pieces: List[str]) -> str:
         """The text that pieces spell."""
 
 
 class Words(Codec):
     """Words between spaces, for a model without a subword model."""
 
-    def pieces(self, text: str) -> List[str]:
+    def split(self, text: str) -> List[str]:
+        """See `Codec.split`."""
         return text.split()
 
-    def text(self, pieces: List[str]) -> str:
+    def join(self, pieces: List[str]) -> str:
+        """See `Codec.join`."""
         return " ".join(pieces)
 
 
@@ -62,10 +70,12 @@ class SentencePiece(Codec):
     def __init__(self, path: Path):
         self.processor = SentencePieceProcessor(model_file=str(path))
 
-    def pieces(self, text: str) -> List[str]:
+    def split(self, text: str) -> List[str]:
+        """See `Codec.split`."""
         return self.processor.encode(text, out_type=str)
 
-    def text(self, pieces: List[str]) -> str:
+    def join(self, pieces: List[str]) -> str:
+        """See `Codec.join`."""
         return "".join(_join_bytes(pieces)).replace(META, " ")
 
 
@@ -103,10 +113,12 @@ class SubwordNmt(Codec):
         with open(path, encoding="utf-8") as codes:
             self.bpe = BPE(codes)
 
-    def pieces(self, text: str) -> List[str]:
+    def split(self, text: str) -> List[str]:
+        """See `Codec.split`."""
         return self.bpe.process_line(text).split()
 
-    def text(self, pieces: List[str]) -> str:
+    def join(self, pieces: List[str]) -> str:
+        """See `Codec.join`."""
         return (" ".join(pieces) + " ").replace(f"{JOINT} ", "")
 
 
@@ -121,19 +133,21 @@ class Missing(Codec):
     def __init__(self, kind: type, place: Path):
         self.kind, self.place = kind, place
 
-    def pieces(self, text: str) -> List[str]:
+    def split(self, text: str) -> List[str]:
+        """See `Codec.split`."""
         raise FileNotFoundError(
             f"the model reads {self.kind.__name__} pieces, and no such subword model was found in "
             f"or above {self.place}; name the folder that holds it with --data"
         )
 
-    def text(self, pieces: List[str]) -> str:
-        return self.kind.text(self, pieces)
+    def join(self, pieces: List[str]) -> str:
+        """See `Codec.join`."""
+        return self.kind.join(self, pieces)
 
 
 def find_codec(
     subwords: Dict[str, Path],
-    languages: Optional[Tuple[str, str]],
+    languages: Tuple[Optional[str], Optional[str]],
     symbols: Sequence[str],
     place: Path,
 ) -> Codec:
@@ -149,10 +163,14 @@ def find_codec(
         ValueError: It cannot be told which of two models is the source's.
     """
     kind = _kind(symbols)
-    if not subwords:
-        return Words() if kind is Words else Missing(kind, place)
-    path = subwords.get(SENTENCEPIECE) or subwords.get(BPE_CODES) or _tagged(subwords, languages)
-    return SentencePiece(path) if path.name.endswith(".model") else SubwordNmt(path)
+    if subwords:
+        path = subwords.get(SENTENCEPIECE) or subwords.get(BPE_CODES)
+        path = path or _tagged(subwords, languages)
+        codec = SentencePiece(path) if path.suffix == ".model" else SubwordNmt(path)
+    else:
+        codec = Words() if kind is Words else Missing(kind, place)
+    codec.languages = languages
+    return codec
 
 
 def _kind(symbols: Sequence[str]) -> type:
@@ -164,10 +182,10 @@ def _kind(symbols: Sequence[str]) -> type:
     return Words
 
 
-def _tagged(subwords: Dict[str, Path], languages: Optional[Tuple[str, str]]) -> Path:
+def _tagged(subwords: Dict[str, Path], languages: Tuple[Optional[str], Optional[str]]) -> Path:
     """The subword model whose name has the source language in it."""
     for name, path in subwords.items():
-        if languages and languages[0] in name.split("."):
+        if languages[0] in name.split("."):
             return path
     raise ValueError(
         f"cannot tell which of the subword models {', '.join(subwords)} is the source's; keep it "

@@ -3,7 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Sequence, Tuple
 
 from tsa_mt.translate.parts import divide
 from tsa_mt.translate.subwords import Codec
@@ -205,5 +205,5 @@ def _warn_of_length(index: int, pieces: int, parts: int) -> None:
     )
 
 
-def _ignore(count: int) -> Optional[None]:
+def _ignore(count: int) -> None:
     """The default of a callback."""

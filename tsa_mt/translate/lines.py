@@ -1,0 +1,101 @@
+"""Reading and writing text by lines that nothing can break: only a line feed ends one."""
+
+import os
+import sys
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Callable, Iterator, List, Optional
+
+BOM = "\ufeff"
+
+
+class Source:
+    """The lines of a byte stream.
+
+    Args:
+        stream: What to read.
+
+    Attributes:
+        lines: Number of lines read so far.
+        damaged: Number of those that had bytes which are no UTF-8; each such byte became U+FFFD.
+    """
+
+    def __init__(self, stream: BinaryIO):
+        self.stream = stream
+        self.lines = self.damaged = 0
+
+    def windows(self, lines: int, size: int = 4_000_000) -> Iterator[List[str]]:
+        """Yields the lines in lists, so that no more than a window is in memory.
+
+        Args:
+            lines: Most lines of a window.
+            size: A window is full when it has this many bytes.
+        """
+        window: List[str] = []
+        room = size
+        for raw in self.stream:
+            window.append(self._decode(raw))
+            room -= len(raw)
+            if len(window) == lines or room <= 0:
+                yield window
+                window, room = [], size
+        if window:
+            yield window
+
+    def _decode(self, raw: bytes) -> str:
+        self.lines += 1
+        raw = raw.removesuffix(b"\n")
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            self.damaged += 1
+            line = raw.decode("utf-8", errors="replace")
+        return line.removeprefix(BOM) if self.lines == 1 else line
+
+
+@contextmanager
+def open_source(path: Optional[Path]) -> Iterator[BinaryIO]:
+    """The bytes of a file, or of standard input."""
+    if path is None:
+        yield sys.stdin.buffer
+        return
+    with open(path, "rb") as stream:
+        yield stream
+
+
+@contextmanager
+def open_target(path: Optional[Path]) -> Iterator[Callable[[List[str]], None]]:
+    """A function that writes lines to a file, or to standard output.
+
+    The file is written beside its destination and renamed when the block ends without an error.
+
+    Raises:
+        ValueError: The file cannot be written.
+    """
+    if path is None:
+        yield lambda lines: _write(sys.stdout.buffer, lines)
+        return
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with _told_in_a_sentence(path):
+            stream = open(beside, "wb")
+        with stream:
+            yield _told_in_a_sentence(path)(partial(_write, stream))
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told_in_a_sentence(path: Path) -> Iterator[None]:
+    """Turns what the operating system says about writing into an error for people."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _write(stream: BinaryIO, lines: List[str]) -> None:
+    stream.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+    stream.flush()
