@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "translation": CORE | TEACHING | {"options"},
     "vision": CORE | TEACHING | {"options"},
     "translate": {"export", "teacher"},
+    "plan": CORE | TEACHING | {"criterion", "head", "options", "translation", "vision"},
     "compat": set(),
 }
 WITHOUT_FAIRSEQ = {"tree", "branches", "objectives", "head"}

@@ -57,6 +57,7 @@ COMMANDS = {
     "user-dir": (USER_DIR, "print what fairseq's --user-dir needs"),
     "objectives": ("tsa_mt.objectives.command", "what the leaves can learn: formulas and options"),
     "options": ("tsa_mt.options", "list the plugin's own flags"),
+    "plan": ("tsa_mt.plan.command", "what a training would cost, before anything is run"),
     "average": ("tsa_mt.export.average", "average the parameters of several checkpoints"),
     "export": ("tsa_mt.export.command", "write one leaf as a model of its own"),
     "translate": ("tsa_mt.translate.command", "translate text with a checkpoint or an export"),

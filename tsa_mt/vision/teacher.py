@@ -112,14 +112,22 @@ def find_bridge(paths: Optional[str], task: Any, config: SOKDConfig) -> Optional
         )
     if not teachers or not os.path.isfile(teachers[0]):
         return None
-    teacher = load_teacher(teachers[0], task)
+    return build_bridge(load_teacher(teachers[0], task), task.num_classes, config)
+
+
+def build_bridge(teacher: ImageTeacher, num_classes: int, config: SOKDConfig) -> ImageBridge:
+    """Builds the end of a network of the teacher's kind; copies its weights if asked to.
+
+    Raises:
+        ValueError: The bridge would be longer than the teacher.
+    """
     backbone = teacher.model.backbone
     count = config.bridge_layers or backbone.stages[-1]
     if count > backbone.depth:
         raise ValueError(
             f"--kd-bridge-layers is {count}, but teacher {teacher.path} has {backbone.depth} units"
         )
-    fresh = backbone.build(task.num_classes, backbone.stages)
+    fresh = backbone.build(num_classes, backbone.stages)
     if config.bridge_init == "teacher":
         fresh.network.load_state_dict(teacher.pieces.network.state_dict())
     return ImageBridge(fresh, backbone.depth - count)
