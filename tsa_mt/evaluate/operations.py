@@ -1,14 +1,15 @@
 """Counting the floating-point operations of training steps while they run.
 
-PyTorch's own formulas are applied to every matrix product, convolution and attention that is
-dispatched, forward and backward. A multiplication and an addition count as two, as PyTorch counts
-them; element-wise operations count nothing.
+PyTorch's formulas, and those it lacks (`tsa_mt.plan.formulas`), are applied to every matrix
+product, convolution and attention that is dispatched, forward and backward. A multiplication and an
+addition count as two; element-wise operations count nothing.
 """
 
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+
+from tsa_mt.plan.formulas import FORMULAS
 
 
 class OperationCounter(TorchDispatchMode):
@@ -25,7 +26,7 @@ class OperationCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        formula = flop_registry.get(func._overloadpacket)
+        formula = FORMULAS.get(func._overloadpacket)
         if formula is not None:
             try:
                 self.total += int(formula(*args, **kwargs, out_val=result))
