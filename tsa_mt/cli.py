@@ -63,6 +63,7 @@ COMMANDS = {
     "translate": ("tsa_mt.translate.command", "translate text with a checkpoint or an export"),
     "classify": ("tsa_mt.vision.classify", "show what a trained image classifier sees in images"),
     "score": ("tsa_mt.evaluate.score_command", "score translations, and compare systems"),
+    "compare": ("tsa_mt.evaluate.compare", "tabulate training runs over seeds, with tests"),
     "report": ("tsa_mt.evaluate.report.command", "write a page about training runs"),
     "forward-translate": (
         "tsa_mt.forward_translate.command",

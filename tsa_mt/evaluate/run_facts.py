@@ -42,27 +42,23 @@ BRANCHES = "branches"
 def all_options(config: Any) -> Dict[str, Any]:
     """Every option of a training as ``section.name``, with values that JSON can hold.
 
-    A model that comes as a flat namespace repeats what other sections have; there it counts once.
+    A section that comes as a flat namespace repeats what others have; there it counts once.
     """
     sections = {
-        name: dict(vars(section)) if isinstance(section, Namespace) else section
+        name: section
         for name, section in _plain_container(config).items()
-        if name not in OTHER_COMMANDS
+        if name not in OTHER_COMMANDS and isinstance(section, (dict, Namespace))
     }
-    elsewhere = set(sections)
-    for name, section in sections.items():
-        if name != "model" and isinstance(section, dict):
-            elsewhere.update(key for key in section if key != "_name")
+    elsewhere = set(sections).union(*(s for s in sections.values() if isinstance(s, dict)))
     found: Dict[str, Any] = {}
     for name, section in sections.items():
-        if not isinstance(section, dict):
-            found[name] = json_value(section)
-            continue
-        repeated = elsewhere if name == "model" else ()
-        found.update(
-            {f"{name}.{k}": json_value(v) for k, v in section.items() if k not in repeated}
-        )
-    return found
+        flat = isinstance(section, Namespace)
+        values = vars(section) if flat else section
+        if values.get("_name") is not None:
+            found[f"{name}._name"] = values["_name"]
+        for key in values.keys() - {"_name"} - (elsewhere if flat else set()):
+            found[f"{name}.{key}"] = json_value(values[key])
+    return dict(sorted(found.items()))
 
 
 def _plain_container(config: Any) -> Dict[str, Any]:

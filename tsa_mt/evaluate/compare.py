@@ -1,0 +1,405 @@
+"""``tsa-mt compare RUN...``: the table of a paper from the folders of its runs.
+
+Runs that differ in nothing but the seed are one system. Every test set has a table of scores, with
+mean and standard deviation over seeds for every checkpoint that was scored, and sacreBLEU's paired
+bootstrap against the baseline, seed by seed. What was validated while training has a table taken
+from the curves at the best and the last validation; for image classifiers that is the accuracy.
+What training cost has another. Nothing is computed here that the runs' folders do not hold.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+
+from tsa_mt.evaluate.run_folder import Result, ResultKey, Run
+from tsa_mt.evaluate.run_record import replace_file
+from tsa_mt.evaluate.score import read_lines
+from tsa_mt.evaluate.significance import SAMPLES, paired_bootstrap
+from tsa_mt.evaluate.systems import System, read_systems
+from tsa_mt.evaluate.tables import Figure, tabulate, to_csv, to_latex, to_markdown
+
+TESTED = {"BLEU": "bleu", "chrF2": "chrf"}
+"""Scores that are tested for significance, and what `paired_bootstrap` calls them."""
+COSTS = "training cost"
+CHECKPOINTS = ("best", "last")
+VALIDATED = {
+    "translation": ("nll_loss",),
+    "image_classification": ("accuracy", "accuracy_ensemble"),
+}
+"""Figures of the validation table by task; a BLEU without a signature is none of them."""
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+SHOWN = {
+    "nll_loss": "{:.3f}".format,
+    "updates": _count,
+    "leader parameters": _count,
+    "trained parameters": _count,
+    "training FLOPs": "{:.3g}".format,
+    "FLOPs vs baseline": "{:.2f}×".format,
+    "hours": "{:.2f}".format,
+    "tokens/s": _count,
+    "peak GiB": "{:.2f}".format,
+}
+
+
+# --- scores -------------------------------------------------------------------------------------
+
+
+def score_figures(systems: Sequence[System], baseline: System, samples: int) -> List[Figure]:
+    """Scores of every test set, checkpoint and leaf.
+
+    Args:
+        systems: In the order of the tables.
+        baseline: One of them, which the others are tested against.
+        samples: Test sets that the paired bootstrap draws; 0 = no tests.
+
+    Raises:
+        ValueError: Scores of one test set have different signatures.
+        FileNotFoundError: The references of a test are not there.
+    """
+    keys = dict.fromkeys(key for s in systems for run in s.runs for key in run.results)
+    figures = []
+    for test_set in dict.fromkeys(key.test_set for key in sorted(keys, key=lambda k: k.test_set)):
+        check_signatures(systems, test_set)
+        wanted = sorted((k for k in keys if k.test_set == test_set), key=_order)
+        for key in wanted:
+            p_values = _test(systems, baseline, key, samples) if samples else {}
+            for system in systems:
+                figures += _scores_of(system, baseline, key, p_values)
+    return figures
+
+
+def _order(key: ResultKey) -> Tuple:
+    """The leader before the ensemble before other leaves; best, last, averages."""
+    model = CHECKPOINTS.index(key.model) if key.model in CHECKPOINTS else len(CHECKPOINTS)
+    leaf = key.branch if key.branch > 0 else -key.branch / 2
+    return (leaf, model, key.model)
+
+
+def check_signatures(systems: Sequence[System], test_set: str) -> None:
+    """Refuses scores that do not compare.
+
+    Raises:
+        ValueError: Two scores of one metric on one test set have different signatures.
+    """
+    seen: Dict[str, Tuple[str, str]] = {}
+    for run in (run for system in systems for run in system.runs):
+        for key, result in run.results.items():
+            if key.test_set != test_set:
+                continue
+            place = f"{run.path} ({key.model}, {key.leaf})"
+            for name, score in result.scores.items():
+                signature, first = seen.setdefault(name, (score.signature, place))
+                if signature != score.signature:
+                    raise ValueError(
+                        f"{name} on {test_set} was not scored alike, so it does not compare:\n  "
+                        f"{first}: {signature}\n  {place}: {score.signature}\nscore them again "
+                        f"with the same options and version of sacreBLEU"
+                    )
+
+
+def _scores_of(
+    system: System,
+    baseline: System,
+    key: ResultKey,
+    p_values: Dict[Tuple[str, str], List[float]],
+) -> List[Figure]:
+    """One figure per metric, over the runs that have the result."""
+    results = [run.results[key] for run in system.runs if key in run.results]
+    names = dict.fromkeys(name for result in results for name in result.scores)
+    figures = []
+    for name in names:
+        scores = [result.scores[name] for result in results if name in result.scores]
+        values = tuple(score.score for score in scores)
+        found = tuple(p_values.get((system.name, name), ()))
+        difference = _mean(values) - _mean(_values(baseline, key, name)) if found else None
+        row = (key.model, key.leaf)
+        signature = scores[0].signature
+        figures.append(
+            Figure(key.test_set, system.name, row, name, values, difference, found, signature)
+        )
+    return figures
+
+
+def _values(system: System, key: ResultKey, metric: str) -> List[float]:
+    """Scores of the baseline's leader, whatever leaf it is compared with."""
+    results = [run.results.get(key._replace(branch=0)) for run in system.runs]
+    return [r.scores[metric].score for r in results if r is not None and metric in r.scores]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+# --- significance -------------------------------------------------------------------------------
+
+
+def _test(
+    systems: Sequence[System], baseline: System, key: ResultKey, samples: int
+) -> Dict[Tuple[str, str], List[float]]:
+    """p-values by system and metric: each run against the baseline's leader of the same seed.
+
+    A seed that the baseline was not trained with is tested against the baseline's next one.
+    """
+    leader = key._replace(branch=0)
+    against = [run for run in baseline.runs if _translated(run, leader)]
+    found: Dict[Tuple[str, str], List[float]] = {}
+    for number, opponent in enumerate(against):
+        rivals = {
+            (system.name, run.record["seed"]): run
+            for system in systems
+            for place, run in enumerate(system.runs)
+            if _translated(run, key)
+            and not (system is baseline and key == leader)
+            and _opponent(run, place, against) == number
+        }
+        if rivals:
+            _test_against(opponent, leader, rivals, key, samples, found)
+    return found
+
+
+def _translated(run: Run, key: ResultKey) -> bool:
+    """Whether there are translations and scores."""
+    result = run.results.get(key)
+    return result is not None and result.log is not None and bool(result.scores)
+
+
+def _opponent(run: Run, place: int, against: Sequence[Run]) -> int:
+    seeds = [other.record["seed"] for other in against]
+    seed = run.record["seed"]
+    return seeds.index(seed) if seed in seeds else place % len(seeds)
+
+
+def _test_against(
+    opponent: Run,
+    leader: ResultKey,
+    rivals: Dict[Tuple[str, int], Run],
+    key: ResultKey,
+    samples: int,
+    found: Dict[Tuple[str, str], List[float]],
+) -> None:
+    """Adds the p-values of some runs against one run of the baseline."""
+    result = opponent.results[leader]
+    metrics = [TESTED[name] for name in result.scores if name in TESTED]
+    texts = {"": result.translations().hypotheses}
+    names = {f"{name} {seed}": name for name, seed in rivals}
+    for (name, seed), run in rivals.items():
+        texts[f"{name} {seed}"] = run.results[key].translations().hypotheses
+    comparison = paired_bootstrap(
+        texts,
+        _references(opponent, result),
+        metrics,
+        samples=samples,
+        **_settings(score.signature for score in result.scores.values()),
+    )
+    for label, scores in comparison.scores.items():
+        for metric, score in scores.items():
+            if score.p_value is not None:
+                found.setdefault((names[label], metric), []).append(score.p_value)
+
+
+def _settings(signatures: Iterable[str]) -> Dict[str, Any]:
+    """How the scores were computed, so that they are tested in the same way."""
+    fields = dict(part.partition(":")[::2] for s in signatures for part in s.split("|"))
+    return {"lowercase": fields.get("case") == "lc", "tokenize": fields.get("tok", "13a")}
+
+
+def _references(run: Run, result: Result) -> List[List[str]]:
+    """The references that a result was scored against."""
+    if not result.references:
+        return [result.translations().targets]
+    return [read_lines(_locate(name, run)) for name in result.references]
+
+
+def _locate(name: str, run: Run) -> Path:
+    for folder in (Path(), run.path, *run.path.resolve().parents):
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(
+        f"{name}, which {run.path} was scored against, is not there; run tsa-mt compare in the "
+        f"folder that you scored in, or leave the paired tests out: --samples 0"
+    )
+
+
+# --- curves -------------------------------------------------------------------------------------
+
+
+def curve_figures(systems: Sequence[System]) -> List[Figure]:
+    """What was validated while training, at the best and at the last validation."""
+    figures = []
+    splits = dict.fromkeys(
+        split for s in systems for run in s.runs for split in run.splits if "train" not in split
+    )
+    for split in splits:
+        for system in systems:
+            for checkpoint in CHECKPOINTS:
+                figures += _curve_row(system, split, checkpoint)
+    return figures
+
+
+def _curve_row(system: System, split: str, checkpoint: str) -> List[Figure]:
+    figures = []
+    for metric in VALIDATED.get(system.runs[0].record["task"], ()):
+        found = [_at(run, split, metric, checkpoint) for run in system.runs]
+        values = tuple(value for value in found if value is not None)
+        if values:
+            title = f"{split}, while training"
+            figures.append(Figure(title, system.name, (checkpoint,), metric, values))
+    return figures
+
+
+def _at(run: Run, split: str, metric: str, checkpoint: str) -> Optional[float]:
+    points = run.series(split, metric)
+    if checkpoint == "best":
+        best = run.record.get("best") or {}
+        points = [point for point in points if point.update == best.get("update")]
+    return points[-1].value if points else None
+
+
+# --- costs --------------------------------------------------------------------------------------
+
+
+def cost_figures(systems: Sequence[System], baseline: System) -> List[Figure]:
+    """What training took, and how large the network is that ships."""
+    base = _recorded(baseline, "training_flops")
+    figures = []
+    for system in systems:
+        flops = _recorded(system, "training_flops")
+        columns = {
+            "updates": _recorded(system, "updates"),
+            "leader parameters": [run.record["parameters"]["leader"] for run in system.runs],
+            "trained parameters": [run.record["parameters"]["training"] for run in system.runs],
+            "training FLOPs": flops,
+            "FLOPs vs baseline": [value / _mean(base) for value in flops] if base else [],
+            "hours": [value / 3600 for value in _recorded(system, "seconds")],
+            "tokens/s": _recorded(system, "tokens_per_second"),
+            "peak GiB": [value / 2**30 for value in _recorded(system, "peak_memory_bytes")],
+        }
+        figures += [
+            Figure(COSTS, system.name, (), name, tuple(values))
+            for name, values in columns.items()
+            if values
+        ]
+    return figures
+
+
+def _recorded(system: System, name: str) -> List[float]:
+    values = [run.record.get(name) for run in system.runs]
+    return [value for value in values if value is not None]
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a run's folder (the --save-dir), or NAME=FOLDER; runs of one name, or without names "
+        "those that differ in nothing but the seed, are averaged",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="RUN",
+        help="folder or name of the system that others are compared with (default: the first)",
+    )
+    parser.add_argument(
+        "--format", choices=("markdown", "csv", "latex"), default="markdown", help="of the tables"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write there instead of printing")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=SAMPLES,
+        metavar="N",
+        help=f"test sets that the paired bootstrap draws (default: {SAMPLES}; 0 = no tests)",
+    )
+    parser.add_argument(
+        "--ignore",
+        nargs="+",
+        default=[],
+        metavar="FIELD",
+        help="what may differ between averaged runs beside the seed, for instance: commit hardware",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints or writes the tables.
+
+    Raises:
+        FileNotFoundError: A run or the references of a test are not there.
+        ValueError: Runs must not be averaged, scores do not compare, or there is no such baseline.
+    """
+    systems = read_systems(args.runs, args.ignore)
+    baseline = find_baseline(systems, args.baseline)
+    for line in warnings_about(systems, args.ignore):
+        print(f"tsa-mt compare: warning: {line}", file=sys.stderr)
+    scores = score_figures(systems, baseline, args.samples)
+    figures = [*scores, *curve_figures(systems), *cost_figures(systems, baseline)]
+    text = render(figures, baseline.name, args.format, args.samples)
+    if args.out:
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        replace_file(Path(args.out), text)
+    else:
+        print(text, end="")
+    return 0
+
+
+def find_baseline(systems: Sequence[System], wanted: Optional[str]) -> System:
+    """The system of that name, or the one that a run's folder belongs to; unset, the first.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if wanted is None:
+        return systems[0]
+    for system in systems:
+        folders = [run.path.resolve() for run in system.runs]
+        if wanted == system.name or Path(wanted).resolve() in folders:
+            return system
+    known = ", ".join(f"'{system.name}'" for system in systems)
+    raise ValueError(
+        f"--baseline {wanted} is none of the runs that are compared; give the folder of one of "
+        f"them, or a name: {known}"
+    )
+
+
+def warnings_about(systems: Sequence[System], ignored: Sequence[str]) -> List[str]:
+    """What a reader of the tables should know."""
+    found = [
+        f"{run.path} is not finished: {run.record['status']} at update {run.record['updates']:,}"
+        for system in systems
+        for run in system.runs
+        if run.record["status"] != "finished"
+    ]
+    if ignored:
+        found.append(f"runs that were averaged may differ in: {', '.join(ignored)}")
+    return found
+
+
+def render(figures: Sequence[Figure], baseline: str, form: str, samples: int) -> str:
+    """The figures as text."""
+    if form == "csv":
+        return to_csv(figures)
+    tables = []
+    for title in dict.fromkeys(figure.table for figure in figures):
+        own = [figure for figure in figures if figure.table == title]
+        names = ("checkpoint", "leaf")[: len(own[0].row)]
+        table = tabulate(own, names, baseline, SHOWN)
+        if any(figure.p_values for figure in own):
+            table.notes.append(
+                f"Paired bootstrap against {baseline}, {samples:,} samples; over several seeds the "
+                f"largest p of the seeds' tests, and how many have p < 0.05"
+            )
+        tables.append(table)
+    return {"markdown": to_markdown, "latex": to_latex}[form](tables)
+
+
+
