@@ -97,9 +97,10 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Refuses what cannot work before a model is loaded."""
     find_reader(args.model)
-    for name, least in (("n_best", 1), ("window", 1)):
-        if getattr(args, name) < least:
-            raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be 1+")
+    for name in ("beam", "n_best", "window"):
+        if getattr(args, name) < 1:
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag} is {getattr(args, name)}; it must be 1 or more")
     if args.n_best > args.beam:
         raise ValueError(f"--n-best is {args.n_best}, more than --beam, {args.beam}")
     if args.input and not Path(args.input).exists():

@@ -80,8 +80,11 @@ def open_target(path: Optional[Path]) -> Iterator[Callable[[List[str]], None]]:
     try:
         with _told_in_a_sentence(path):
             stream = open(beside, "wb")
-        with stream:
+        try:
             yield _told_in_a_sentence(path)(partial(_write, stream))
+        finally:
+            with _told_in_a_sentence(path):
+                stream.close()
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
