@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -180,6 +181,32 @@ def stock_run(runs) -> Path:
     return runs["stock"]
 
 
+def code_of_readme(folder: Path, sentence: str) -> str:
+    """The Python of an export's README, made to translate a sentence."""
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert code.count("\n") <= 5
+    assert '"A sentence to translate."' in code
+    return code.replace('"A sentence to translate."', repr(sentence))
+
+
+@pytest.fixture
+def readme_code():
+    """Gives the Python of an export's README, made to translate a sentence."""
+    return code_of_readme
+
+
+@pytest.fixture
+def run_readme(toy, monkeypatch, capsys):
+    """Runs the README's Python inside an export, on a test sentence; the last line it prints."""
+
+    def run(folder: Path, number: int = 0) -> str:
+        monkeypatch.chdir(folder)
+        exec(code_of_readme(folder, toy.raw("test", "xx")[number]), {})
+        return capsys.readouterr().out.strip().splitlines()[-1]
+
+    return run
+
+
 @dataclass(frozen=True)
 class Decoded:
     """What fairseq-generate said, by name of the job."""
@@ -248,7 +275,7 @@ def exports(toy, runs, averaged, tmp_path_factory) -> Exports:
             folders[name] = folder / name
             source, out = str(models[model]), str(folders[name])
             arguments = ["export", source, out, "--to", "fairseq", "--branch", str(branch)]
-            assert tsa_mt_cli(arguments) == 0
+            assert tsa_mt_cli([*arguments, "--no-certificate"]) == 0
             exported[name] = toy.generate_arguments(folders[name] / "model.pt")
             plugin = ["--user-dir", str(USER_DIR)]
             if model != "stock":

@@ -7,10 +7,11 @@ being read.
 """
 
 import argparse
+import hashlib
 import os
 import pickle
 from pathlib import Path
-from typing import Dict, Iterable, List, Tuple, Union
+from typing import Dict, Iterable, List, NamedTuple, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -19,6 +20,35 @@ from tsa_mt.compat import allowing, checkpoint_classes
 
 PathLike = Union[str, os.PathLike]
 StateDict = Dict[str, Tensor]
+
+
+class SourceFile(NamedTuple):
+    """A model's file, with what proves that it is the same file.
+
+    Attributes:
+        path: Where it lies.
+        bytes: Its size.
+        sha256: Its checksum, hexadecimal.
+    """
+
+    path: Path
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: PathLike) -> "SourceFile":
+        """Measures a file."""
+        path = Path(path)
+        return cls(path, path.stat().st_size, sha256_of(path))
+
+
+def sha256_of(path: PathLike) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    sha256 = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            sha256.update(block)
+    return sha256.hexdigest()
 
 
 def load_checkpoint(path: PathLike) -> dict:

@@ -1,33 +1,39 @@
 """``tsa-mt export``: one branch of a checkpoint as a model that needs nothing of this project."""
 
 import argparse
+import math
+import sys
 from pathlib import Path
+from typing import Optional, Union
 
-from tsa_mt.export import ctranslate2, fairseq, image
+from tsa_mt.export import ctranslate2, image
+from tsa_mt.export.best_branch import best_branch
 from tsa_mt.export.bridge import BRIDGE, read_bridged_teacher
-from tsa_mt.export.companions import Companions
-from tsa_mt.export.folder import digest, refuse_existing
-from tsa_mt.export.leader import PlainTransformer
+from tsa_mt.export.certificate import (
+    CERTIFICATE,
+    Export,
+    certify,
+    decode_before,
+    passing,
+    refusal,
+    summary,
+    write_certificate,
+)
+from tsa_mt.export.checkpoint import load_checkpoint
+from tsa_mt.export.folder import digest, new_folder, refuse_existing
+from tsa_mt.export.formats import FORMATS
+from tsa_mt.export.readme import write_readme
+from tsa_mt.export.reference import (
+    SENTENCES,
+    Reference,
+    from_certificate,
+    from_data,
+    from_files,
+)
 from tsa_mt.export.source import read_source
+from tsa_mt.vision.checkpoint import is_image_checkpoint
 
-
-def _write_fairseq(
-    plain: PlainTransformer, companions: Companions, args: argparse.Namespace
-) -> None:
-    fairseq.write_fairseq(plain, companions, args.out, args.force)
-
-
-def _write_ctranslate2(
-    plain: PlainTransformer, companions: Companions, args: argparse.Namespace
-) -> None:
-    ctranslate2.write_ctranslate2(plain, companions, args.out, args.force, args.quantization)
-
-
-# format -> (the file by which its folders are recognised, writer, accepted quantizations)
-FORMATS = {
-    "fairseq": (fairseq.MODEL, _write_fairseq, ()),
-    "ctranslate2": (ctranslate2.MODEL, _write_ctranslate2, ctranslate2.QUANTIZATIONS),
-}
+BEST = "best"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,16 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        choices=[*FORMATS, *image.FORMATS],
-        help=f"format of the model; {', '.join(image.FORMATS)} are for image classifiers",
+        choices=list(dict.fromkeys([*FORMATS, *image.FORMATS])),
+        help=f"format of the model; image classifiers have {', '.join(image.FORMATS)}",
     )
     parser.add_argument(
         "--branch",
         type=_branch,
         default=0,
         metavar="K",
-        help="leaf to export (default: 0, the leader), or 'bridge': the teacher of a semi-online "
-        "student, improved by the bridge",
+        help="leaf to export (default: 0, the leader); 'best': the one with the lowest validation "
+        "nll, read from the run's curves or log; 'bridge': the teacher of a semi-online student, "
+        "improved by the bridge",
     )
     parser.add_argument(
         "--teacher",
@@ -73,12 +80,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the averaged weights of an image classifier (--store-ema)",
     )
     parser.add_argument("--force", action="store_true", help="replace an earlier export in OUT")
+    _add_certificate_arguments(parser.add_argument_group("the certificate of a translation model"))
 
 
-def _branch(text: str) -> int | str:
-    if text != BRIDGE and not text.removeprefix("-").isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a leaf's number nor '{BRIDGE}'")
-    return text if text == BRIDGE else int(text)
+def _add_certificate_arguments(group) -> None:
+    group.add_argument(
+        "--reference",
+        nargs=2,
+        metavar=("SRC", "REF"),
+        help="raw sentences and their translations to compare the export and the checkpoint on "
+        "(default: the validation set of the checkpoint's data, else its test set)",
+    )
+    group.add_argument(
+        "--reference-sentences",
+        type=int,
+        default=SENTENCES,
+        metavar="N",
+        help=f"use at most N of them, at even distances (default: {SENTENCES})",
+    )
+    group.add_argument(
+        "--max-bleu-drop",
+        type=float,
+        metavar="X",
+        help="write nothing if the export loses more than X BLEU, and say which quantizations "
+        "would pass",
+    )
+    group.add_argument(
+        "--no-certificate", action="store_true", help="do not compare, and write no certificate"
+    )
+
+
+def _branch(text: str) -> Union[int, str]:
+    if text in (BEST, BRIDGE):
+        return text
+    if not text.removeprefix("-").isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a leaf's number nor '{BEST}' nor '{BRIDGE}'"
+        )
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,13 +126,57 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileExistsError: OUT exists and may not be replaced.
         FileNotFoundError: The checkpoint or a file that belongs to it is missing.
-        ValueError: The model, the branch or the quantization is not possible in this format.
+        ValueError: The model, the branch or the quantization is not possible in this format, there
+            are no sentences to certify it with, or it loses more BLEU than it may.
     """
-    if args.to in image.FORMATS:
+    _refuse_contradictions(args)
+    if _is_for_images(args):
+        _choose_branch(args)
         print(f"{args.out}: {image.export_classifier(args)}")
-        _print_files(Path(args.out))
-        return 0
-    model_file, write, quantizations = FORMATS[args.to]
+    else:
+        _refuse_quantization(args)
+        refuse_existing(args.out, FORMATS[args.to].file, args.force)  # before the work
+        _choose_branch(args)
+        _export_text(args)
+    _print_files(Path(args.out))
+    return 0
+
+
+def _refuse_contradictions(args: argparse.Namespace) -> None:
+    limit = args.max_bleu_drop
+    if limit is not None and (args.no_certificate or not (0 <= limit < math.inf)):
+        why = "--no-certificate compares nothing" if args.no_certificate else "give 0 or more"
+        raise ValueError(f"--max-bleu-drop {limit:g} is not possible: {why}")
+    if args.reference and args.no_certificate:
+        raise ValueError("--reference is for the certificate, which --no-certificate leaves out")
+    if args.reference_sentences < 1:
+        raise ValueError(f"--reference-sentences {args.reference_sentences}: it needs 1 or more")
+    if args.teacher is not None and args.branch != BRIDGE:
+        raise ValueError(f"--teacher {args.teacher} goes with --branch {BRIDGE} only")
+
+
+def _is_for_images(args: argparse.Namespace) -> bool:
+    """Whether the model is an image classifier: by the format, else by the checkpoint."""
+    if args.to not in FORMATS:
+        return True
+    path = Path(args.checkpoint)
+    return (
+        args.to in image.FORMATS and path.is_file() and is_image_checkpoint(load_checkpoint(path))
+    )
+
+
+def _choose_branch(args: argparse.Namespace) -> None:
+    """Replaces ``best`` by the number of the leaf that is."""
+    if args.branch == BEST:
+        if Path(args.checkpoint).is_dir():
+            raise ValueError(f"--branch {BEST}: {args.checkpoint} is an export, of a single branch")
+        choice = best_branch(load_checkpoint(args.checkpoint), args.checkpoint)
+        print(choice)
+        args.branch = choice.branch
+
+
+def _refuse_quantization(args: argparse.Namespace) -> None:
+    quantizations = FORMATS[args.to].quantizations
     if args.quantization is not None and args.quantization not in quantizations:
         raise ValueError(
             f"--quantization {args.quantization} is not possible with --to {args.to}; "
@@ -103,22 +186,85 @@ def run(args: argparse.Namespace) -> int:
                 else "only ctranslate2 models are quantized"
             )
         )
-    refuse_existing(args.out, model_file, args.force)  # before the work, not after it
-    plain, companions = _read(args)
-    write(plain, companions, args)
+
+
+def _export_text(args: argparse.Namespace) -> None:
+    if args.branch == BRIDGE:
+        plain, companions = read_bridged_teacher(args.checkpoint, args.teacher, args.data)
+    else:
+        plain, companions = read_source(args.checkpoint, args.branch, args.data)
+    export = Export(
+        plain, companions, args.checkpoint, args.branch, args.to, args.quantization, args.data
+    )
+    reference = None if args.no_certificate else _reference(args, export)
+    chosen = FORMATS[args.to]
+    with new_folder(args.out, chosen.file, args.force) as folder:
+        export.fill(folder, args.quantization)
+        certificate = None
+        if reference is not None:
+            certificate = _certificate(args, export, folder, reference)
+        verdict = _verdict(certificate)
+        usage = chosen.usage(companions)
+        write_readme(folder, plain, companions, usage, args.quantization, verdict)
+        if certificate is not None:
+            write_certificate(certificate, folder)
     print(f"{args.out}: {plain.origin}, {plain.updates:,} updates, for {args.to}")
     if not companions.subwords:
         print(f"  no subword model was found in or above {companions.dictionaries[0].parent}")
-    _print_files(Path(args.out))
-    return 0
+    if certificate is not None:
+        print(f"  {summary(certificate)}")
 
 
-def _read(args: argparse.Namespace) -> tuple[PlainTransformer, Companions]:
-    if args.branch == BRIDGE:
-        return read_bridged_teacher(args.checkpoint, args.teacher, args.data)
-    if args.teacher is not None:
-        raise ValueError(f"--teacher {args.teacher} goes with --branch {BRIDGE} only")
-    return read_source(args.checkpoint, args.branch, args.data)
+def _verdict(certificate: Optional[dict]) -> str:
+    """The README's sentence about the certificate."""
+    if certificate is None:
+        return ""
+    return f"Compared with the checkpoint (`{CERTIFICATE}`): {summary(certificate)}."
+
+
+def _reference(args: argparse.Namespace, export: Export) -> Reference:
+    """The sentences of the certificate.
+
+    Raises:
+        ValueError: There are none, or the only ones may not decide about a quantization.
+    """
+    if args.reference:
+        found = from_files(*args.reference, export.companions)
+    else:
+        found = from_data(export.companions, export.data_folders)
+        found = found or from_certificate(Path(args.checkpoint) / CERTIFICATE, export.companions)
+    if found is None:
+        folders = " and ".join(map(str, export.data_folders))
+        raise ValueError(
+            f"there are no sentences to compare the export with the checkpoint on: {folders} has "
+            f"no binarised valid or test split; name some with --reference SRC REF, or pass "
+            f"--no-certificate"
+        )
+    if args.max_bleu_drop is not None and found.origin.get("split") == "test":
+        raise ValueError(
+            f"--max-bleu-drop chooses between models, and {found.origin['folder']} has a test set "
+            f"only, which nothing may be chosen on; name other sentences with --reference SRC REF"
+        )
+    found = found.spread(args.reference_sentences)
+    if len(found) < SENTENCES:
+        print(
+            f"tsa-mt export: warning: the certificate is about {found.name}; at least {SENTENCES} "
+            f"make it mean something: --reference SRC REF names more",
+            file=sys.stderr,
+        )
+    return found
+
+
+def _certificate(
+    args: argparse.Namespace, export: Export, folder: Path, reference: Reference
+) -> dict:
+    """Compares; raises ValueError if the export loses more than it may."""
+    before = decode_before(export, reference)
+    certificate = certify(export, folder, reference, before, args.max_bleu_drop)
+    if not certificate["passed"]:
+        others = passing(export, reference, before, args.max_bleu_drop)
+        raise ValueError(refusal(certificate, others))
+    return certificate
 
 
 def _print_files(folder: Path) -> None:

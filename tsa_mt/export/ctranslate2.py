@@ -18,8 +18,9 @@ from torch import Tensor
 from tsa_mt.export.checkpoint import PathLike, StateDict
 from tsa_mt.export.companions import Companions
 from tsa_mt.export.fairseq import stock_weights
-from tsa_mt.export.folder import README, new_folder, refuse_existing
+from tsa_mt.export.folder import new_folder, refuse_existing
 from tsa_mt.export.leader import PlainTransformer
+from tsa_mt.export.readme import Usage, write_readme
 from tsa_mt.export.source import read_source
 
 MODEL = "model.bin"
@@ -93,19 +94,34 @@ def write_ctranslate2(
         FileExistsError: ``out`` exists and may not be replaced.
         ValueError: CTranslate2 cannot represent the model, or is not installed.
     """
+    with new_folder(out, MODEL, force) as folder:
+        fill(plain, companions, folder, quantization)
+        write_readme(folder, plain, companions, usage(companions), quantization)
+    return Path(out)
+
+
+def fill(
+    plain: PlainTransformer,
+    companions: Companions,
+    folder: Path,
+    quantization: Optional[str] = None,
+) -> None:
+    """Writes everything but the README into a folder.
+
+    Raises:
+        ValueError: CTranslate2 cannot represent the model, or is not installed.
+    """
     refuse_unsupported(plain.options, quantization)
     _require_package()
     weights = stock_weights(plain, companions)
     spec = _specification(weights, plain.options)
     _register_vocabularies(spec, companions)
+    _describe(spec.config, plain.options, companions)
     spec.validate()
     spec.optimize(quantization=quantization)
-    with new_folder(out, MODEL, force) as folder:
-        spec.save(str(folder))
-        for name, source in companions.subwords.items():
-            shutil.copyfile(source, folder / name)
-        (folder / README).write_text(_readme(plain, companions, quantization), encoding="utf-8")
-    return Path(out)
+    spec.save(str(folder))
+    for name, source in companions.subwords.items():
+        shutil.copyfile(source, folder / name)
 
 
 def refuse_unsupported(options: dict, quantization: Optional[str]) -> None:
@@ -181,7 +197,7 @@ def _fill_stack(spec: object, weights: StateDict, options: dict, side: str) -> N
     embeddings = spec.embeddings[0] if isinstance(spec.embeddings, list) else spec.embeddings
     embeddings.weight = _take(weights, f"{side}.embed_tokens.weight")
     spec.scale_embeddings = not options["no_scale_embedding"]
-    spec.position_encodings.encodings = _positions(weights, options, side)
+    spec.position_encodings.encodings = positions(weights, options, side)
     for name in ("layer_norm", "layernorm_embedding"):
         if f"{side}.{name}.weight" in weights:
             _fill_norm(getattr(spec, name), weights, f"{side}.{name}")
@@ -224,8 +240,14 @@ def _take(weights: StateDict, name: str) -> Tensor:
     return weights[name].detach().clone()
 
 
-def _positions(weights: StateDict, options: dict, side: str) -> Tensor:
-    """Position embeddings from the first real position on, ``(positions, dim)``."""
+def positions(weights: StateDict, options: dict, side: str) -> Tensor:
+    """Position embeddings of one side from the first real position on, ``(positions, dim)``.
+
+    Args:
+        weights: The model's.
+        options: Its options.
+        side: ``encoder`` or ``decoder``.
+    """
     pad = 1  # fairseq's pad index: positions count from pad + 1
     learned = weights.get(f"{side}.embed_positions.weight")
     if learned is not None:
@@ -245,44 +267,31 @@ def _register_vocabularies(spec: object, companions: Companions) -> None:
         put(["<blank>" if symbol == pad else symbol for symbol in dictionary.symbols])
 
 
-def _readme(plain: PlainTransformer, companions: Companions, quantization: Optional[str]) -> str:
-    """How to translate with the folder in a few lines of Python."""
-    source, target = companions.languages
-    return f"""# {source} to {target}, a CTranslate2 model
-
-Made from {plain.origin} after {plain.updates:,} updates; weights stored as
-{quantization or "they were trained"}. It needs ctranslate2 and {_package(companions)}.
-
-{_example(companions)}
-The model reads and writes subword pieces; it was trained on pieces made by the subword model
-in this folder, if there is one, and on the words as they are, if there is none.
-"""
+def _describe(config: object, options: dict, companions: Companions) -> None:
+    """What the model's file does not tell a reader: its languages and how much it reads."""
+    for side, language in zip(("source", "target"), companions.languages, strict=True):
+        config.add_attribute(f"{side}_lang", language)
+        config.add_attribute(f"max_{side}_positions", options.get(f"max_{side}_positions") or 1024)
 
 
-def _package(companions: Companions) -> str:
-    return {"sentencepiece": "sentencepiece", "subword_nmt": "subword-nmt"}.get(
-        companions.bpe, "the subword tool of its training data"
-    )
-
-
-def _example(companions: Companions) -> str:
-    """Python that translates one sentence."""
+def usage(companions: Companions) -> Usage:
+    """How to translate with such a folder."""
+    model = 'translator = ctranslate2.Translator(".")'
     if companions.bpe != "sentencepiece":
-        return _indent(
+        package = {"subword_nmt": " and subword-nmt"}.get(companions.bpe, "")
+        code = (
             "import ctranslate2",
-            'translator = ctranslate2.Translator("THIS-FOLDER")',
-            'pieces = ["the sentence\'s pieces as a list"]',
+            model,
+            'pieces = "A sentence to translate.".split()  # its subword pieces, if it has any',
             "print(translator.translate_batch([pieces], beam_size=5)[0].hypotheses[0])",
         )
+        return Usage("a CTranslate2 model", f"ctranslate2{package}", code)
     (name,) = companions.subwords
-    return _indent(
+    code = (
         "import ctranslate2, sentencepiece",
-        f'pieces = sentencepiece.SentencePieceProcessor(model_file="THIS-FOLDER/{name}")',
-        'translator = ctranslate2.Translator("THIS-FOLDER")',
-        'source = [pieces.encode("...", out_type=str)]',
+        f'pieces = sentencepiece.SentencePieceProcessor(model_file="{name}")',
+        model,
+        'source = [pieces.encode("A sentence to translate.", out_type=str)]',
         "print(pieces.decode(translator.translate_batch(source, beam_size=5)[0].hypotheses[0]))",
     )
-
-
-def _indent(*lines: str) -> str:
-    return "".join(f"    {line}\n" for line in lines)
+    return Usage("a CTranslate2 model", "ctranslate2 and sentencepiece", code)

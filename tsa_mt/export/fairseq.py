@@ -9,7 +9,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -19,8 +19,9 @@ from omegaconf import OmegaConf
 
 from tsa_mt.export.checkpoint import PathLike, StateDict, save_checkpoint, shapes
 from tsa_mt.export.companions import BPE_CODES, SENTENCEPIECE, Companions
-from tsa_mt.export.folder import README, new_folder
+from tsa_mt.export.folder import new_folder
 from tsa_mt.export.leader import PlainTransformer, plain_value
+from tsa_mt.export.readme import Usage, write_readme
 
 MODEL = "model.pt"
 
@@ -40,13 +41,18 @@ def write_fairseq(
         FileExistsError: ``out`` exists and may not be replaced.
         ValueError: The weights are not those of the stock model that the options describe.
     """
-    plain = dataclasses.replace(plain, weights=stock_weights(plain, companions))
     with new_folder(out, MODEL, force) as folder:
-        save_checkpoint(stock_checkpoint(plain, companions), folder / MODEL)
-        for name, source in companions.files.items():
-            shutil.copyfile(source, folder / name)
-        (folder / README).write_text(_readme(plain, companions), encoding="utf-8")
+        fill(plain, companions, folder)
+        write_readme(folder, plain, companions, usage(companions))
     return Path(out)
+
+
+def fill(plain: PlainTransformer, companions: Companions, folder: Path) -> None:
+    """Writes everything but the README into a folder."""
+    plain = dataclasses.replace(plain, weights=stock_weights(plain, companions))
+    save_checkpoint(stock_checkpoint(plain, companions), folder / MODEL)
+    for name, source in companions.files.items():
+        shutil.copyfile(source, folder / name)
 
 
 def stock_weights(plain: PlainTransformer, companions: Companions) -> StateDict:
@@ -56,7 +62,7 @@ def stock_weights(plain: PlainTransformer, companions: Companions) -> StateDict:
         ValueError: Entries are missing, superfluous or of another shape; all are listed.
     """
     with torch.device("meta"):  # shapes are enough, memory is not needed
-        model = _build(plain, companions)
+        model, _, _ = _build(plain, companions)
     weights = dict(plain.weights)
     model.upgrade_state_dict(weights)
     problems = _differences(shapes(weights), shapes(model.state_dict()))
@@ -70,12 +76,28 @@ def stock_weights(plain: PlainTransformer, companions: Companions) -> StateDict:
     return weights
 
 
-def _build(plain: PlainTransformer, companions: Companions) -> torch.nn.Module:
+def stock_model(
+    plain: PlainTransformer, companions: Companions
+) -> Tuple[torch.nn.Module, Dictionary, Dictionary]:
+    """The stock model with its weights, in evaluation mode, and its two dictionaries.
+
+    Raises:
+        ValueError: The weights are not those of the stock model that the options describe.
+    """
+    weights = stock_weights(plain, companions)
+    model, source, target = _build(plain, companions)
+    model.load_state_dict(weights)
+    return model.eval(), source, target
+
+
+def _build(
+    plain: PlainTransformer, companions: Companions
+) -> Tuple[torch.nn.Module, Dictionary, Dictionary]:
     """The stock model, built as fairseq builds it from the exported options."""
     source, target = (Dictionary.load(str(path)) for path in companions.dictionaries)
     task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
     options = OmegaConf.create({**copy.deepcopy(plain.options), "_name": "transformer"})
-    return build_model(options, task, from_checkpoint=True)
+    return build_model(options, task, from_checkpoint=True), source, target
 
 
 def _differences(have: Dict[str, tuple], want: Dict[str, tuple]) -> List[str]:
@@ -90,22 +112,26 @@ def _differences(have: Dict[str, tuple], want: Dict[str, tuple]) -> List[str]:
     return missing + extra + other
 
 
-def stock_checkpoint(plain: PlainTransformer, companions: Companions) -> dict:
-    """The dictionary that goes into ``model.pt``; plain containers and tensors only."""
+def stock_task(plain: PlainTransformer, companions: Companions) -> dict:
+    """The options of the task, with the data where the model is."""
     source, target = companions.languages
-    task = {
+    return {
         **plain.task,
         "_name": "translation",
         "data": ".",
         "source_lang": source,
         "target_lang": target,
     }
+
+
+def stock_checkpoint(plain: PlainTransformer, companions: Companions) -> dict:
+    """The dictionary that goes into ``model.pt``; plain containers and tensors only."""
     return {
         "args": None,
         "cfg": {
             **_default_sections(),
             "model": {**plain.options, "_name": "transformer"},
-            "task": task,
+            "task": stock_task(plain, companions),
             "criterion": plain.criterion,
             "bpe": _bpe_section(companions.bpe),
             "tokenizer": None,
@@ -161,31 +187,29 @@ def _bpe_section(bpe: Optional[str]) -> Optional[dict]:
     return None
 
 
-def _readme(plain: PlainTransformer, companions: Companions) -> str:
-    """How to use the folder, with the commands that fit its files."""
+def usage(companions: Companions) -> Usage:
+    """How to translate with such a folder."""
     source, target = companions.languages
-    decode = {
+    subwords = {
         "sentencepiece": f" --bpe sentencepiece --sentencepiece-model {SENTENCEPIECE}",
         "subword_nmt": f" --bpe subword_nmt --bpe-codes {BPE_CODES}",
     }.get(companions.bpe, "")
-    return f"""# {source} to {target}, a plain fairseq Transformer
+    return Usage(
+        title="a plain fairseq Transformer",
+        needs="fairseq and nothing else",
+        code=(
+            "from fairseq.models.transformer import TransformerModel",
+            f'model = TransformerModel.from_pretrained(".", "{MODEL}")',
+            'print(model.translate("A sentence to translate.", beam=5))',
+        ),
+        more=f"""Raw text from the command line:
 
-Made from {plain.origin} after {plain.updates:,} updates. It needs fairseq and nothing else.
+    fairseq-interactive . --path {MODEL} -s {source} -t {target} --beam 5{subwords}
 
-Translate raw text, from inside this folder:
-
-    fairseq-interactive . --path {MODEL} -s {source} -t {target} --beam 5{decode}
-
-Decode a binarised test set (made with the dictionaries in this folder):
+A binarised test set (made with the dictionaries in this folder):
 
     fairseq-generate DATA-BIN --path {MODEL} -s {source} -t {target} --beam 5 \\
-        --required-batch-size-multiple 1{decode}
+        --required-batch-size-multiple 1{subwords}
 
-Without --required-batch-size-multiple 1 fairseq may drop sentences at the end of a test set.
-
-From Python:
-
-    from fairseq.models.transformer import TransformerModel
-    model = TransformerModel.from_pretrained("THIS-FOLDER", "{MODEL}")
-    print(model.translate("..."))
-"""
+Without --required-batch-size-multiple 1 fairseq may drop sentences at the end of a test set.""",
+    )

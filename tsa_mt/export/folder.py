@@ -1,6 +1,5 @@
 """A folder that appears whole or not at all."""
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
-from tsa_mt.export.checkpoint import PathLike
+from tsa_mt.export.checkpoint import PathLike, sha256_of
 
 README = "README.md"
 
@@ -39,7 +38,7 @@ def new_folder(out: PathLike, model_file: str, force: bool = False) -> Iterator[
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=parent))
     try:
         yield partial
-        partial.chmod(0o777 & ~_umask())  # mkdtemp's folders are private
+        partial.chmod(0o777 & ~umask())  # mkdtemp's folders are private
         _settle(partial, parent / out.resolve().name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -85,7 +84,8 @@ def _settle(partial: Path, out: Path) -> None:
         shutil.rmtree(aside)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The process's file mode creation mask."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -94,12 +94,4 @@ def _umask() -> int:
 def digest(folder: PathLike) -> List[Tuple[str, int, str]]:
     """Name, size in bytes and SHA-256 of every file in a folder, by name."""
     files = sorted(path for path in Path(folder).iterdir() if path.is_file())
-    return [(path.name, path.stat().st_size, _sha256(path)) for path in files]
-
-
-def _sha256(path: Path) -> str:
-    sha256 = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            sha256.update(block)
-    return sha256.hexdigest()
+    return [(path.name, path.stat().st_size, sha256_of(path)) for path in files]

@@ -17,7 +17,7 @@ from fairseq.models.transformer import base_architecture
 from fairseq.tasks.translation import TranslationConfig
 from torch import Tensor
 
-from tsa_mt.export.checkpoint import StateDict, compact, options_of
+from tsa_mt.export.checkpoint import SourceFile, StateDict, compact, options_of
 from tsa_mt.translation.config import FlatTransformerConfig, flat_namespace
 from tsa_mt.translation.model import NAME, resolve_tree
 from tsa_mt.translation.warm_start import drop_fast_path_copies
@@ -41,6 +41,7 @@ class PlainTransformer:
         updates: Number of updates it was trained for.
         branch: Number of the leaf it was, 0 being the leader.
         origin: What it was made from, in words.
+        file: The file it was read from, where it was read from one.
     """
 
     weights: StateDict
@@ -50,6 +51,7 @@ class PlainTransformer:
     updates: int
     branch: int
     origin: str
+    file: Optional[SourceFile] = None
 
 
 def plain_transformer(checkpoint: dict, branch: int = 0) -> PlainTransformer:

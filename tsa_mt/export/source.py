@@ -1,11 +1,15 @@
 """Where a model to export comes from: a checkpoint, or a folder that was exported before."""
 
+import dataclasses
 from pathlib import Path
 from typing import Optional, Tuple
 
-from tsa_mt.export.checkpoint import PathLike, load_checkpoint
+from tsa_mt.export import safetensors
+from tsa_mt.export.checkpoint import PathLike, SourceFile, load_checkpoint
 from tsa_mt.export.companions import Companions, find_companions
 from tsa_mt.export.leader import PlainTransformer, plain_transformer
+
+CHECKPOINT = "model.pt"
 
 
 def read_source(
@@ -14,7 +18,8 @@ def read_source(
     """Reads a model and finds the files that belong to it.
 
     Args:
-        source: A checkpoint file, or the folder of an earlier ``--to fairseq`` export.
+        source: A checkpoint file, or the folder of an earlier ``--to fairseq`` or ``--to
+            safetensors`` export.
         branch: The leaf to take; 0 is the leader.
         data: Folder with the dictionaries, where it is not the one the checkpoint names.
 
@@ -22,8 +27,23 @@ def read_source(
         FileNotFoundError: The checkpoint, the data folder or a dictionary is missing.
         ValueError: The checkpoint cannot be read, has no such branch or cannot be exported.
     """
-    path = Path(source)
-    if (path / "model.pt").is_file():
-        path, data = path / "model.pt", data or path
-    plain = plain_transformer(load_checkpoint(path), branch)
-    return plain, find_companions(plain.task, path, data)
+    path, folder = model_file(source)
+    if path.name == safetensors.MODEL:
+        plain = safetensors.read_safetensors(path.parent, branch)
+    else:
+        plain = plain_transformer(load_checkpoint(path), branch)
+    plain = dataclasses.replace(plain, file=SourceFile.of(path))
+    return plain, find_companions(plain.task, path, data or folder)
+
+
+def model_file(source: PathLike) -> Tuple[Path, Optional[Path]]:
+    """The file that holds a model's weights, and the folder of the export that it belongs to.
+
+    Args:
+        source: A checkpoint file (which belongs to no export), or the folder of an export.
+    """
+    source = Path(source)
+    for name in (CHECKPOINT, safetensors.MODEL):
+        if (source / name).is_file():
+            return source / name, source
+    return source, None
