@@ -4,9 +4,10 @@
 #   evaluate.sh SAVE_DIR DATA_BIN RAW       (RAW: the raw folder that prepare.sh wrote)
 #   BRANCH=K evaluate.sh ...                leaf K instead of the leader; -1: all leaves together
 #
-# Two models are scored, both chosen without looking at a test set: the checkpoint with the best
-# validation loss, and the average of the last ten epoch checkpoints. Beam 5, length penalty 1.
-# Writes SAVE_DIR/results/{best,average10}[.branchK].{test_set}.{log,json}.
+# Three models are scored, all chosen without looking at a test set: the checkpoint with the best
+# validation loss, the last one, and the average of the last ten epoch checkpoints. Beam 5, length
+# penalty 1. Writes SAVE_DIR/results/{best,last,average10}[.branchK].{test_set}.{log,json}, which
+# `tsa-mt compare` and `tsa-mt report` read.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -36,7 +37,7 @@ fi
 
 sets=(test_2016_flickr test_2017_flickr test_2017_mscoco)
 subsets=(test test1 test2)
-for model in best average10; do
+for model in best last average10; do
   for i in "${!sets[@]}"; do
     set=${sets[$i]}
     name=$results/$model$suffix.$set
