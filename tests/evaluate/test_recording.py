@@ -246,6 +246,9 @@ def test_of_a_folder_of_images_every_file_counts(tmp_path):
     (tmp_path / "train" / "cat").mkdir(parents=True)
     (tmp_path / "train" / "cat" / "1.png").write_bytes(b"1")
     (tmp_path / "batches.meta").write_bytes(b"2")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_bytes(b"a run that is saved among its data")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     found = run_facts.data_manifest(str(tmp_path), ["train", "valid"])
     assert (found["files"], found["bytes"]) == (2, 2)
     assert run_facts.data_manifest(None, ["train"])["sha256"] is None

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 import tsa_mt
+from tsa_mt.evaluate.run_folder import RECORD
 
 MIB = 2**20
 WHOLE_BYTES = 1024 * MIB
@@ -156,10 +157,14 @@ def _files_of(folder: Path, splits: Sequence[str]) -> List[Tuple[str, Path]]:
 
 
 def _walk(folder: Path) -> Iterator[Tuple[str, Path]]:
-    for place, _, names in os.walk(folder):
+    for place, below, names in os.walk(folder):
+        if RECORD in names:  # a run that is saved among its data is none of them
+            below.clear()
+            continue
         for name in names:
             path = Path(place) / name
-            yield path.relative_to(folder).as_posix(), path
+            if path.is_file():  # links may lead nowhere
+                yield path.relative_to(folder).as_posix(), path
 
 
 def _reading(total: int, count: int) -> Tuple[str, Any]:
