@@ -5,18 +5,20 @@ gives it the colour of the theme. Lines differ in dashes and marks in shape as w
 """
 
 import math
-from dataclasses import dataclass
-from typing import Callable, List, Optional, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 from tsa_mt.evaluate.report.markup import Html, element, missing
 
 Point = Tuple[float, float]
 
-WIDTH, HEIGHT = 440.0, 250.0
-LEFT, RIGHT, TOP, BOTTOM = 54.0, 14.0, 26.0, 40.0
+WIDTH, HEIGHT = 400.0, 240.0
+LEFT, RIGHT, TOP, BOTTOM = 50.0, 14.0, 26.0, 40.0
 COLOURS = 8
-MAX_POINTS = 400
-MAX_MARKED = 40
+MAX_POINTS = 300  # of a line; a longer one is condensed
+STRETCHES = 120
+MAX_MARKED = 60  # points of a line that say their value when pointed at
+MAX_DOTS = 24  # points that are visible, too
 DASHES = (None, "7 3", "2 3", "9 3 2 3", "4 2", "12 4", "1 4", "6 2 1 2 1 2")
 SHAPES = ("circle", "square", "triangle", "diamond", "cross")
 
@@ -31,6 +33,7 @@ class Series:
         colour: Number of its colour, from 0; 0 is the leader's.
         dash: Number of its dashes; 0 is a solid line.
         strong: Whether it is drawn thicker, as the leader is.
+        band: Lowest and highest value around each point, of a curve that was condensed.
     """
 
     label: str
@@ -38,6 +41,7 @@ class Series:
     colour: int = 0
     dash: int = 0
     strong: bool = False
+    band: Sequence[Point] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,15 @@ def linear_axis(low: float, high: float, start: float, end: float, count: int = 
     return Axis(ticks[0], ticks[-1], start, end, ticks)
 
 
+def tight_axis(low: float, high: float, start: float, end: float, count: int = 4) -> Axis:
+    """An axis that ends where the data end, with round ticks within."""
+    wide = linear_axis(low, high, start, end, count)
+    if high <= low:
+        return wide
+    ticks = tuple(tick for tick in wide.ticks if low <= tick <= high)
+    return Axis(low, high, start, end, ticks)
+
+
 def log_axis(low: float, high: float, start: float, end: float) -> Axis:
     """A logarithmic axis over positive values with ticks at 1, 2 and 5 times powers of ten."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
@@ -111,30 +124,45 @@ def round_step(rough: float) -> float:
     return next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * (1 - 1e-9))
 
 
-def tick_label(value: float) -> str:
-    """A short number: 20,000 is 20k, and no rounding error shows."""
-    value = 0.0 if abs(value) < 1e-12 else value
-    if abs(value) >= 10_000:
-        factor, suffix = (1e6, "M") if abs(value) >= 1e6 else (1e3, "k")
-        return f"{value / factor:.6g}{suffix}"
-    return f"{value:,.6g}"
+def tick_labels(ticks: Sequence[float]) -> List[str]:
+    """Short numbers, all in the unit of the greatest: 5k and 20k; no rounding error shows."""
+    largest = max(map(abs, ticks), default=0.0)
+    factor, suffix = 1.0, ""
+    if largest >= 10_000:
+        factor, suffix = (1e6, "M") if largest >= 1e6 else (1e3, "k")
+    shown = [0.0 if abs(tick) < 1e-9 * largest else tick / factor for tick in ticks]
+    return [f"{value:,.6g}{suffix if value else ''}" for value in shown]
 
 
-def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> List[Point]:
-    """At most ``limit`` points that keep every peak: the extremes of each stretch, in order."""
-    if len(points) <= limit:
-        return list(points)
-    buckets = max(1, limit // 2 - 1)
-    inner, kept = points[1:-1], [points[0]]
-    for number in range(buckets):
-        stretch = inner[number * len(inner) // buckets : (number + 1) * len(inner) // buckets]
-        finite = [point for point in stretch if math.isfinite(point[1])]
-        if finite:
-            extremes = {min(finite, key=lambda p: p[1]), max(finite, key=lambda p: p[1])}
-            kept.extend(sorted(extremes))
-        elif stretch:
-            kept.append(stretch[0])
-    return [*kept, points[-1]]
+@dataclass(frozen=True)
+class Stretch:
+    """Neighbouring points of a long curve taken together.
+
+    Attributes:
+        x: Their mean position.
+        mean: Mean of their finite values; NaN if there is none.
+        low: The least of them.
+        high: The greatest of them.
+    """
+
+    x: float
+    mean: float
+    low: float
+    high: float
+
+
+def condense(points: Sequence[Point], count: int = STRETCHES) -> List[Stretch]:
+    """Takes a curve apart into ``count`` stretches of equally many points."""
+    bounds = [number * len(points) // count for number in range(count + 1)]
+    return [_stretch(points[a:b]) for a, b in zip(bounds, bounds[1:]) if a < b]
+
+
+def _stretch(points: Sequence[Point]) -> Stretch:
+    x = sum(x for x, _ in points) / len(points)
+    values = [y for _, y in points if math.isfinite(y)]
+    if not values:
+        return Stretch(x, math.nan, math.nan, math.nan)
+    return Stretch(x, sum(values) / len(values), min(values), max(values))
 
 
 def line_chart(
@@ -144,31 +172,48 @@ def line_chart(
     drawn = [entry for entry in series if any(map(_finite, entry.points))]
     if not drawn:
         return element("figure", _caption(title), missing("No finite value was logged."))
-    drawn = [_thinned(entry) for entry in drawn]
+    drawn = [_condensed(entry) for entry in drawn]
     finite = [point for entry in drawn for point in entry.points if _finite(point)]
     low, high, cut = _window(finite)
-    x_axis = linear_axis(
-        min(x for x, _ in finite), max(x for x, _ in finite), LEFT, WIDTH - RIGHT, 4
-    )
+    if cut is None:
+        low = min([low, *(a for entry in drawn for a, _ in entry.band if math.isfinite(a))])
+        high = max([high, *(b for entry in drawn for _, b in entry.band if math.isfinite(b))])
+    first, last = min(x for x, _ in finite), max(x for x, _ in finite)
+    x_axis = tight_axis(0.0 if 0 < first < last / 4 else first, last, LEFT, WIDTH - RIGHT)
     y_axis = linear_axis(low, high, HEIGHT - BOTTOM, TOP)
     lines = [_line(entry, x_axis, y_axis) for entry in sorted(drawn, key=lambda e: e.strong)]
-    svg = _svg(title, drawn, x_axis, y_axis, x_label, y_label, lines, tick_label)
-    note = f"The first values lie outside the axis, up to {_round(cut):,g}." if cut else None
+    svg = _svg(title, drawn, x_axis, y_axis, x_label, y_label, lines)
     return element(
         "figure",
         _caption(title),
         svg,
         element("ul", [_legend(entry) for entry in drawn], class_="legend"),
-        element("p", note, class_="hint") if note else None,
+        [element("p", note, class_="hint") for note in _notes(series, drawn, cut)],
     )
+
+
+def _notes(
+    series: Sequence[Series], drawn: Sequence[Series], cut: Optional[float]
+) -> Iterator[str]:
+    """What the reader must know beside the lines."""
+    if cut is not None:
+        yield f"The first values lie outside the axis, up to {_round(cut):,g}."
+    if any(entry.band for entry in drawn):
+        count = max(len(entry.points) for entry in series)
+        yield f"Lines: means of {count // STRETCHES} figures in a row; bands: their range."
 
 
 def _finite(point: Point) -> bool:
     return math.isfinite(point[0]) and math.isfinite(point[1])
 
 
-def _thinned(entry: Series) -> Series:
-    return Series(entry.label, thin(entry.points), entry.colour, entry.dash, entry.strong)
+def _condensed(entry: Series) -> Series:
+    """A line that is longer than `MAX_POINTS` as means with a band around them."""
+    if len(entry.points) <= MAX_POINTS:
+        return entry
+    stretches = condense(entry.points)
+    points = [(stretch.x, stretch.mean) for stretch in stretches]
+    return replace(entry, points=points, band=[(s.low, s.high) for s in stretches])
 
 
 def _window(points: Sequence[Point]) -> Tuple[float, float, Optional[float]]:
@@ -187,33 +232,52 @@ def _round(value: float) -> float:
 
 
 def _line(entry: Series, x_axis: Axis, y_axis: Axis) -> Html:
-    """A line, interrupted where values are not finite, and its marks if they are few."""
+    """A line, interrupted where values are not finite."""
     stretches: List[List[str]] = [[]]
     for point in entry.points:
         if _finite(point):
-            y = min(max(y_axis.place(point[1]), TOP - 8), HEIGHT)
-            stretches[-1].append(f"{x_axis.place(point[0]):.1f},{y:.1f}")
+            x, y = x_axis.place(point[0]), y_axis.place(point[1])
+            stretches[-1].append(f"{x:.1f},{y:.1f}")
         else:
             stretches.append([])
     path = "".join(f"M{' '.join(stretch)}" for stretch in stretches if len(stretch) > 1)
     style = f"line c{entry.colour % COLOURS}" + (" strong" if entry.strong else "")
     dash = DASHES[entry.dash % len(DASHES)]
-    inside = [p for p in entry.points if _finite(p) and p[1] <= y_axis.high]
-    marks = []
-    if len(entry.points) <= MAX_MARKED:
-        marks = [
-            element(
-                "circle",
-                element("title", f"{entry.label}: {y:.4g} at {x:,g}"),
-                cx=x_axis.place(x),
-                cy=y_axis.place(y),
-                r=3.0 if entry.strong else 2.4,
-                class_=f"dot c{entry.colour % COLOURS}",
-            )
-            for x, y in inside
-        ]
     line = element("path", d=path, class_=style, stroke_dasharray=dash) if path else None
-    return element("g", line, marks)
+    return element("g", _band(entry, x_axis, y_axis), line, _dots(entry, x_axis, y_axis))
+
+
+def _dots(entry: Series, x_axis: Axis, y_axis: Axis) -> List[Html]:
+    """Points with their value as a tooltip; invisible until pointed at where they would crowd."""
+    if len(entry.points) > MAX_MARKED:
+        return []
+    quiet = " quiet" if len(entry.points) > MAX_DOTS else ""
+    return [
+        element(
+            "circle",
+            element("title", f"{entry.label}: {y:.4g} at {x:,g}"),
+            cx=x_axis.place(x),
+            cy=y_axis.place(y),
+            r=4.0 if quiet else 3.0 if entry.strong else 2.4,
+            class_=f"dot{quiet} c{entry.colour % COLOURS}",
+        )
+        for x, y in entry.points
+        if _finite((x, y)) and y <= y_axis.high
+    ]
+
+
+def _band(entry: Series, x_axis: Axis, y_axis: Axis) -> Optional[Html]:
+    """The range of a condensed curve as an area behind its line."""
+    known = [
+        (x_axis.place(point[0]), y_axis.place(low), y_axis.place(high))
+        for point, (low, high) in zip(entry.points, entry.band)
+        if _finite(point)
+    ]
+    if not known:
+        return None
+    there = " ".join(f"{x:.1f},{low:.1f}" for x, low, _ in known)
+    back = " ".join(f"{x:.1f},{high:.1f}" for x, _, high in reversed(known))
+    return element("path", d=f"M{there} L{back}z", class_=f"band c{entry.colour % COLOURS}")
 
 
 def _svg(
@@ -224,13 +288,22 @@ def _svg(
     x_label: str,
     y_label: str,
     content: List[Html],
-    x_ticks: Callable[[float], str],
 ) -> Html:
     words = "; ".join(_in_words(entry) for entry in series)
+    inside = (LEFT - 4, TOP - 4, WIDTH - LEFT - RIGHT + 8, HEIGHT - TOP - BOTTOM + 8)
+    window = element(  # an inner svg cuts off what lies outside of it
+        "svg",
+        content,
+        x=inside[0],
+        y=inside[1],
+        width=inside[2],
+        height=inside[3],
+        viewBox=" ".join(f"{value:g}" for value in inside),
+    )
     return element(
         "svg",
-        _frame(x_axis, y_axis, x_label, y_label, x_ticks),
-        element("g", content),
+        _frame(x_axis, y_axis, x_label, y_label),
+        window,
         viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
         role="img",
         aria_label=f"{title}, {y_label} over {x_label}. {words}.",
@@ -245,22 +318,22 @@ def _in_words(entry: Series) -> str:
 
 
 def _frame(
-    x_axis: Axis, y_axis: Axis, x_label: str, y_label: str, x_ticks: Callable[[float], str]
+    x_axis: Axis, y_axis: Axis, x_label: str, y_label: str
 ) -> Html:
     """Grid, tick labels and the names of the axes with their units."""
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
-    for tick in y_axis.ticks:
+    for tick, label in zip(y_axis.ticks, tick_labels(y_axis.ticks)):
         y = y_axis.place(tick)
         parts += [
             element("line", x1=LEFT, x2=right, y1=y, y2=y, class_="grid"),
-            element("text", tick_label(tick), x=LEFT - 7, y=y + 4, class_="tick end"),
+            element("text", label, x=LEFT - 7, y=y + 4, class_="tick end"),
         ]
-    for tick in x_axis.ticks:
+    for tick, label in zip(x_axis.ticks, tick_labels(x_axis.ticks)):
         x = x_axis.place(tick)
         parts += [
             element("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis"),
-            element("text", x_ticks(tick), x=x, y=bottom + 17, class_="tick middle"),
+            element("text", label, x=x, y=bottom + 17, class_="tick middle"),
         ]
     return element(
         "g",
@@ -310,7 +383,7 @@ def scatter(
     words = "; ".join(f"{mark.label}: {mark.y:.4g} at {mark.x:.3g}" for mark in marks)
     svg = element(
         "svg",
-        _frame(x_axis, y_axis, x_label, y_label, tick_label),
+        _frame(x_axis, y_axis, x_label, y_label),
         content,
         _labels(marks, x_axis, y_axis),
         viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",

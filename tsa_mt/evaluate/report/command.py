@@ -4,8 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
+from tsa_mt.evaluate.report.comparison import read_group
 from tsa_mt.evaluate.report.page import GENERATOR, build_page
-from tsa_mt.evaluate.run_folder import read_run
 
 _SIGN = f'content="{GENERATOR} '
 _SIGN_WITHIN = 2000
@@ -15,6 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder of a run: the --save-dir of fairseq-train"
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="test sets that the paired bootstrap draws for every system, checkpoint and test set; "
+        "1000 takes a while (default: 0, no tests)",
     )
     parser.add_argument(
         "--out",
@@ -38,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     twice = sorted({str(path) for path in folders if folders.count(path) > 1})
     if twice:
         raise ValueError(f"{', '.join(twice)} is named twice; give every run once")
-    page = build_page([read_run(path) for path in args.runs])
+    page = build_page(read_group(args.runs), args.samples)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.write_text(page, encoding="utf-8")

@@ -114,13 +114,17 @@ COSTS: Tuple[Tuple[str, Callable, Callable], ...] = (
 
 def cost_section(entries: Sequence[Entry]) -> Html:
     """The scatter plots, and a sentence for every cost that no run recorded."""
+    if len(entries) < 2:
+        return missing("One run alone has nothing to be compared with: name several.")
     measured = quality(entries)
     if measured is None:
         return missing("No run has a score or a best validation figure yet.")
+    intro = element("p", f"Quality is {measured.name}.")
     absent = [entry.label for entry in entries if entry.label not in measured.values]
     note = f"Not shown, for want of {measured.name}: {', '.join(absent)}." if absent else None
     plots = [_plot(entries, measured, *cost) for cost in COSTS]
     return join(
+        intro,
         element("div", plots, class_="charts"),
         missing(note) if note else None,
     )
@@ -142,5 +146,4 @@ def _plot(
         for entry, value in pairs
     ]
     groups = list(dict.fromkeys(entry.method for entry in entries))
-    title = measured.name[0].upper() + measured.name[1:]
-    return scatter(f"{title}, against {name}", marks, label, measured.unit, groups)
+    return scatter(f"Against {name}", marks, label, measured.unit, groups)

@@ -121,21 +121,29 @@ def _schedule(entry: Entry) -> List[Html]:
 
 
 def _gates(entry: Entry) -> List[Html]:
+    """A chart for every mixture of leaves: what a gate gives to each of them."""
     split, names = _gate_metrics(entry)
-    series = [
-        Series(name.removeprefix("gate_"), entry.points(split, name), number % 8, number)
-        for number, name in enumerate(names)
+    mixtures: Dict[str, List[Series]] = {}
+    for name in names:
+        mixture, leaf = name.removeprefix("gate_").rpartition("_b")[0], leaf_of(name)
+        if leaf is None:
+            mixture, label, number = "", name.removeprefix("gate_"), len(mixtures.get("", ()))
+        else:
+            label, number = leaf_name(leaf), leaf
+        series = Series(label, entry.points(split, name), _colour(number), number, number == 0)
+        mixtures.setdefault(mixture, []).append(series)
+    return [
+        line_chart(f"Weights of {mixture or 'the gates'}, {split}", series, "weight")
+        for mixture, series in mixtures.items()
     ]
-    return [line_chart("Gates and attention between leaves", series, "weight")] if series else []
 
 
-def _gate_metrics(entry: Entry) -> Tuple[str, Sequence[str]]:
-    """At most 12 lines: more cannot be told apart."""
+def _gate_metrics(entry: Entry) -> Tuple[str, List[str]]:
     for split in (entry.valid, INNER, "train"):
-        names = [name for name in entry.run.metrics(split) if name.startswith("gate")]
+        names = [name for name in entry.run.metrics(split) if name.startswith("gate_")]
         if names:
-            return split, names[:12]
-    return "", ()
+            return split, names
+    return "", []
 
 
 def _training(entry: Entry) -> List[Html]:
@@ -154,18 +162,36 @@ def _training(entry: Entry) -> List[Html]:
     ]
 
 
-def leaders_chart(entries: Sequence[Entry]) -> Html:
-    """The leaders of all runs in one chart: their validation loss."""
+def leaders_section(entries: Sequence[Entry]) -> Html:
+    """The leaders of all runs together: validation loss, and BLEU or accuracy while training."""
+    if len(entries) < 2:
+        return missing("The curves of the only run stand in its own section.")
+    units = {entry.unit for entry in entries}
+    bits = units.pop() if len(units) == 1 else "bits"
+    charts = {
+        ("nll_loss", "Validation loss of the leaders (nll)"): bits,
+        ("bleu", "BLEU of the leaders while training"): "BLEU",
+        ("accuracy", "Accuracy of the leaders"): "%",
+    }
+    figures = [
+        line_chart(title, series, unit)
+        for (metric, title), unit in charts.items()
+        if (series := _leaders(entries, metric))
+    ]
+    if not figures:
+        return missing("No run has logged a validation yet.")
+    return element("div", figures, class_="charts")
+
+
+def _leaders(entries: Sequence[Entry], metric: str) -> List[Series]:
+    """A line a run; runs of a method share the colour and differ in dashes."""
     methods = list(dict.fromkeys(entry.method for entry in entries))
     series = []
     for number, entry in enumerate(entries):
-        points = entry.points(entry.valid, "nll_loss")
+        if metric == "accuracy" and entry.is_translation:
+            continue
+        points = entry.points(entry.valid, metric)
         if points:
-            colour = methods.index(entry.method) if len(methods) > 1 else number
             nth = sum(other.method == entry.method for other in entries[:number])
-            series.append(Series(entry.label, points, colour, nth, False))
-    if not series:
-        return missing("No run has logged a validation loss yet.")
-    units = {entry.unit for entry in entries}
-    unit = units.pop() if len(units) == 1 else "bits"
-    return line_chart("Validation loss of the leaders (nll)", series, unit)
+            series.append(Series(entry.label, points, methods.index(entry.method), nth))
+    return series

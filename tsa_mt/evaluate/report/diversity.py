@@ -8,6 +8,7 @@ from typing import List, Optional, Sequence, Tuple
 from tsa_mt.evaluate.report.charts import Point, Series, line_chart
 from tsa_mt.evaluate.report.entry import INNER, Entry
 from tsa_mt.evaluate.report.markup import Html, element, join, missing
+from tsa_mt.evaluate.report.wording import percent
 
 ENOUGH = 4
 CHANGE = 0.10  # of the mean divergence, over the second half of training
@@ -96,7 +97,7 @@ def _verdict(moved: Trend) -> str:
         return f"Yes, they are one network by now: {period} no divergence is left between leaves"
     bits = f"{moved.before:.3g} to {moved.after:.3g} bits"
     if moved.relative <= -CHANGE:
-        share = f"{-moved.change / moved.before:.0%}".replace("%", " %")
+        share = percent(-100 * moved.change / moved.before)
         return (
             f"Yes, they are homogenising: {period} the divergence between two leaves fell by "
             f"{share}, from {bits}"
@@ -117,8 +118,8 @@ def _agreement(agreed: Optional[Trend], is_translation: bool) -> str:
         return ""
     what = "the same token" if is_translation else "the same class"
     return (
-        f", and two leaves choose {what} in {agreed.after:.1f} % of the cases "
-        f"({agreed.before:.1f} % before)"
+        f", and two leaves choose {what} in {percent(agreed.after, 1)} of the cases "
+        f"({percent(agreed.before, 1)} before)"
     )
 
 

@@ -42,6 +42,7 @@ def draw_tree(notation: str, notes: Optional[Dict[int, str]] = None) -> Html:
         ),
         element("p", _in_words(tree), class_="hint"),
         class_="drawing",
+        tabindex="0",
     )
 
 

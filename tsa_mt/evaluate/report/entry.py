@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import List, Sequence
 
+from tsa_mt.evaluate.report.comparison import Group
 from tsa_mt.evaluate.run_folder import Run
 
 INNER = "train_inner"
@@ -63,9 +64,11 @@ class Entry:
         return sorted({point.update: (point.update, point.value) for point in series}.values())
 
 
-def number_entries(runs: Sequence[Run]) -> List[Entry]:
+def number_entries(group: Group) -> List[Entry]:
     """Names the runs after their folders, with as many parents as it takes to tell them apart."""
-    labels, methods = _labels(runs), _methods(runs)
+    runs, own = group.runs, _methods(group.runs)
+    labels = _labels(runs)
+    methods = [group.system_of(run) or name for run, name in zip(runs, own)]
     return [
         Entry(run, label, f"run-{number}", method)
         for number, (run, label, method) in enumerate(zip(runs, labels, methods), start=1)

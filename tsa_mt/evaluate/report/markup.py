@@ -56,21 +56,25 @@ def _short(value: Union[str, float]) -> Union[str, float]:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
 
 
-def table(header: list, rows: list, caption: str, numeric: bool = True) -> Html:
+def table(header: list, rows: list, caption: str, words: int = 0) -> Html:
     """A table that scrolls within itself when the screen is narrow.
 
     Args:
         header: Cells of the first line.
         rows: Lines of cells; the first cell of a line is its heading.
         caption: What the table shows; read out first by a screen reader.
-        numeric: Whether all columns but the first are right-aligned.
+        words: How many columns after the first hold words; the others are right-aligned.
     """
-    head = element("tr", [element("th", cell, scope="col") for cell in header])
+    numeric = ["number" if column > words else None for column in range(len(header))]
+    head = element(
+        "tr",
+        [element("th", cell, scope="col", class_=style) for cell, style in zip(header, numeric)],
+    )
     body = [
         element(
             "tr",
             element("th", row[0], scope="row"),
-            [element("td", cell) for cell in row[1:]],
+            [element("td", cell, class_=style) for cell, style in zip(row[1:], numeric[1:])],
         )
         for row in rows
     ]
@@ -79,7 +83,6 @@ def table(header: list, rows: list, caption: str, numeric: bool = True) -> Html:
         element("caption", caption),
         element("thead", head),
         element("tbody", body),
-        class_="numeric" if numeric else None,
     )
     return element("div", content, class_="wide", tabindex="0", role="region", aria_label=caption)
 

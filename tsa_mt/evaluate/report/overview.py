@@ -50,7 +50,8 @@ def _ranking(entries: Sequence[Entry]) -> List[Html]:
             f"{measured.name}: best is ",
             element("b", best),
             f" with {measured.values[best]:.2f}, last is {last} with {measured.values[last]:.2f}. "
-            f"Single runs: whether a difference is more than chance is for tsa-mt compare to say.",
+            f"These are single runs, between which a difference may be chance: see the comparison "
+            f"over seeds.",
         )
     ]
 
@@ -84,12 +85,11 @@ def runs_table(entries: Sequence[Entry]) -> Html:
     """One line a run: what it is, how good, at what cost."""
     measured = quality(entries)
     heading = measured.name if measured else "quality"
-    header = (
-        ["run", "method", "tree", "seed", "status", heading, "updates", "wall time"]
-        + ["speed (tokens or images/s)", "peak memory", "compute", "parameters, leader"]
-    )
+    speed = "tokens per s" if all(e.is_translation for e in entries) else "tokens or images per s"
+    header = ["run", "method and tree", "status", "seed", heading, "updates", "wall time"]
+    header += [speed, "peak memory", "training compute", "leader's parameters"]
     rows = [[_link(entry), *_cells(entry, measured)] for entry in entries]
-    return table(header, rows, "Every run, its quality and its costs")
+    return table(header, rows, "Every run, its quality and its costs", words=2)
 
 
 def _link(entry: Entry) -> Html:
@@ -102,10 +102,9 @@ def _cells(entry: Entry, measured: Quality | None) -> Tuple[str, ...]:
     parameters = record.get("parameters")
     leader = parameters.get("leader") if isinstance(parameters, dict) else None
     return (
-        str(method.get("objective", NOT_RECORDED)),
-        str(method.get("tree", NOT_RECORDED)),
-        str(record.get("seed", NOT_RECORDED)),
+        f"{method.get('objective', NOT_RECORDED)} {method.get('tree', '')}",
         str(record.get("status", NOT_RECORDED)),
+        str(record.get("seed", NOT_RECORDED)),
         number(value) if value is not None else "none yet",
         number(record.get("updates")),
         duration(record.get("seconds")),

@@ -5,9 +5,10 @@ from typing import List, Sequence, Tuple
 
 import tsa_mt
 from tsa_mt.evaluate.report.certificates import certificates_section
+from tsa_mt.evaluate.report.comparison import Group, comparison_section
 from tsa_mt.evaluate.report.conditions import conditions_section
 from tsa_mt.evaluate.report.cost import cost_section
-from tsa_mt.evaluate.report.curves import curves_section, leaders_chart
+from tsa_mt.evaluate.report.curves import curves_section, leaders_section
 from tsa_mt.evaluate.report.diversity import diversity_section
 from tsa_mt.evaluate.report.drawing import draw_tree
 from tsa_mt.evaluate.report.entry import Entry, number_entries
@@ -20,21 +21,21 @@ from tsa_mt.evaluate.report.samples import (
 )
 from tsa_mt.evaluate.report.style import CSS
 from tsa_mt.evaluate.report.wording import plural
-from tsa_mt.evaluate.run_folder import Run
 
 GENERATOR = "tsa-mt report"
 OPEN_RUNS = 4
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def build_page(runs: Sequence[Run], comparison: Html | None = None) -> str:
+def build_page(group: Group, samples: int = 0) -> str:
     """The page as text.
 
     Args:
-        runs: At least one run.
-        comparison: The table over seeds, if there is one.
+        group: At least one run.
+        samples: Test sets that the paired bootstrap draws; 0 = no tests.
     """
-    entries = number_entries(runs)
+    entries = number_entries(group)
+    comparison = comparison_section(group, samples)
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -58,6 +59,7 @@ def _title(entries: Sequence[Entry]) -> str:
 
 def _header(entries: Sequence[Entry]) -> Html:
     links = [("#runs", "All runs"), ("#curves", "Leaders"), ("#cost", "Quality and cost")]
+    links += [("#comparison", "Comparison")]
     links += [("#samples", "Translations")] if len(entries) > 1 else []
     links += [(f"#{entry.anchor}", entry.label) for entry in entries]
     items = [element("li", element("a", label, href=target)) for target, label in links]
@@ -69,17 +71,17 @@ def _header(entries: Sequence[Entry]) -> Html:
     )
 
 
-def _common_sections(entries: Sequence[Entry], comparison: Html | None) -> List[Html]:
+def _common_sections(entries: Sequence[Entry], comparison: Html) -> List[Html]:
     sections = [
         _section("runs", "All runs", runs_table(entries)),
-        _section("comparison", "Mean over seeds", comparison) if comparison else None,
-        _section("curves", "Leaders", leaders_chart(entries)),
+        _section("curves", "Leaders", leaders_section(entries)),
         _section("cost", "Quality against cost", cost_section(entries)),
+        _section("comparison", "Comparison over seeds", comparison),
     ]
     if len(entries) > 1:
         content = samples_section(samples_of_leaders(entries))
         sections.append(_section("samples", "Translations of the leaders", content))
-    return [section for section in sections if section is not None]
+    return sections
 
 
 def _section(anchor: str, title: str, *content: object) -> Html:

@@ -7,6 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 
 from tsa_mt.evaluate.report.entry import Entry
 from tsa_mt.evaluate.report.markup import Html, element, join, missing
+from tsa_mt.evaluate.report.wording import percent
 from tsa_mt.evaluate.run_folder import Result, ResultKey
 
 SHOWN = 4
@@ -142,11 +143,11 @@ def _summary(samples: Samples, different: List[float]) -> str:
             f"--model-overrides \"{{'decode_branch': K}}\", all leaves together with K = -1."
         )
     same = sum(distance == 0 for distance in different)
-    share = f"{same / len(different):.0%}".replace("%", " %")
+    share = percent(100 * same / max(1, len(different)))
     return (
         f"{samples.title}: {len(different):,} sentences, of which {same:,} ({share}) read the same "
-        f"from all {len(names)}. Marked: what {names[0]} does not have; struck out: what only "
-        f"{names[0]} has."
+        f"from all {len(names)}. Marked: words that '{names[0]}' does not have; struck out: words "
+        f"that only '{names[0]}' has."
     )
 
 

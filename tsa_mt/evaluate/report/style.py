@@ -25,7 +25,7 @@ CSS = f"""
 * {{ box-sizing: border-box }}
 html {{ scroll-behavior: smooth; -webkit-text-size-adjust: 100% }}
 @media (prefers-reduced-motion: reduce) {{ html {{ scroll-behavior: auto }} }}
-body {{ margin: 0 auto; max-width: 76rem; padding: 1.5rem clamp(.8rem, 3vw, 2.5rem) 3rem;
+body {{ margin: 0 auto; max-width: 80rem; padding: 1.5rem clamp(.8rem, 3vw, 2.5rem) 3rem;
   background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
   overflow-wrap: break-word }}
@@ -57,18 +57,17 @@ caption {{ text-align: left; padding: .55rem .8rem; color: var(--soft) }}
 th, td {{ padding: .4rem .8rem; text-align: left; border-top: 1px solid var(--rule);
   white-space: nowrap }}
 thead th {{ color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom;
-  min-width: 5rem }}
+  min-width: 4rem }}
 tbody th {{ font-weight: 600 }}
-.numeric td {{ text-align: right; font-variant-numeric: tabular-nums }}
-.numeric thead th:not(:first-child) {{ text-align: right }}
+th.number, td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
 tbody tr:hover {{ background: var(--panel) }}
 .charts {{ display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); align-items: start }}
 figure {{ margin: 0; padding: .8rem .9rem; border: 1px solid var(--rule); border-radius: .6rem;
   min-width: 0; break-inside: avoid }}
-section > figure {{ max-width: 46rem }}
+section > figure {{ max-width: 34rem }}
 figcaption {{ font-weight: 600; font-size: .95rem; margin-bottom: .4rem }}
-svg text {{ font: 12.5px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
+svg text {{ font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
   fill: var(--soft) }}
 .chart, .tree {{ display: block; width: 100%; height: auto; overflow: visible }}
 .grid {{ stroke: var(--grid); stroke-width: 1 }}
@@ -78,13 +77,17 @@ svg .end {{ text-anchor: end }}
 svg .middle {{ text-anchor: middle }}
 .line {{ fill: none; stroke: var(--c); stroke-width: 1.6; stroke-linejoin: round }}
 .line.strong {{ stroke-width: 2.8 }}
+.dot.quiet {{ opacity: 0 }}
+.dot.quiet:hover {{ opacity: 1 }}
+.band {{ fill: var(--c); opacity: .16 }}
 .dot, .mark {{ fill: var(--c); stroke: var(--ground); stroke-width: 1 }}
 .legend {{ list-style: none; display: flex; flex-wrap: wrap; gap: .15rem 1rem; margin: .5rem 0 0;
   padding: 0; font-size: .86rem }}
 .legend b {{ font-variant-numeric: tabular-nums }}
 .swatch {{ width: 30px; height: 12px; margin-right: .35rem; vertical-align: -1px }}
 .swatch.small {{ width: 16px; height: 14px; vertical-align: -2px }}
-.drawing {{ max-width: 46rem }}
+.drawing {{ max-width: 46rem; overflow-x: auto }}
+.tree {{ min-width: 27rem }}
 .edge {{ fill: none; stroke: var(--soft); stroke-width: 1.5 }}
 .edge.leader {{ stroke: var(--c0); stroke-width: 3 }}
 .node {{ fill: var(--node); stroke: var(--soft); stroke-width: 1.2 }}
@@ -101,6 +104,8 @@ svg .remark {{ font-size: 11.5px }}
   margin: .6rem 0; break-inside: avoid }}
 .card h4 {{ margin-top: 0 }}
 .card .hint {{ margin: 0 0 .3rem; max-width: none }}
+.card .wide {{ max-width: 34rem }}
+figure .hint {{ margin: .4rem 0 0 }}
 .sample, .facts {{ margin: 0 }}
 .sample > div, .facts > div {{ display: grid; grid-template-columns: 9.5rem 1fr; gap: .2rem 1rem;
   padding: .18rem 0 }}

@@ -54,6 +54,11 @@ def duration_unit(seconds: float) -> Tuple[float, str]:
     return next(((f, u) for f, u in _DURATIONS if seconds >= f), (1.0, "s"))
 
 
+def percent(value: float, decimals: int = 0) -> str:
+    """A number of hundredths, with a space that does not break."""
+    return f"{value:.{decimals}f}\u00a0%"
+
+
 def leaf_of(metric: str) -> Optional[int]:
     """The leaf that a metric such as ``nll_b2`` or ``accuracy_b2`` belongs to."""
     _, mark, leaf = metric.rpartition("_b")
