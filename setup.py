@@ -23,6 +23,7 @@ REQUIRES = [
 ]
 DATA = ["py3langid", "subword-nmt", "zstandard"]
 DEPLOY = ["ctranslate2>=4.0", "safetensors"]
+HUGGINGFACE = ["transformers>=5"]
 TRACK = ["tensorboardX"]
 DEMO = ["babel>=2.12"]
 VISION = ["pillow", "pyarrow", "pytorchcv>=0.0.74", "onnx", "onnxruntime"]
@@ -56,6 +57,7 @@ setup(
     extras_require={
         "data": DATA,
         "deploy": DEPLOY,
+        "huggingface": HUGGINGFACE,
         "track": TRACK,
         "demo": DEMO,
         "vision": VISION,

@@ -49,7 +49,7 @@ def test_the_citation_file_has_this_version(root):
 
 def test_the_extras_are_declared(described):
     extras = set(described.get_all("Provides-Extra"))
-    assert extras == {"data", "demo", "deploy", "test", "track", "vision"}
+    assert extras == {"data", "demo", "deploy", "huggingface", "test", "track", "vision"}
 
 
 def test_the_doctor_knows_every_requirement_and_every_extra_but_the_tests(described):

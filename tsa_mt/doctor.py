@@ -35,6 +35,7 @@ OPTIONAL = {
     "zstandard": ("data", "zstd files"),
     "ctranslate2": ("deploy", "fast inference"),
     "safetensors": ("deploy", "the safetensors format"),
+    "transformers": ("huggingface", "checking a Hugging Face export"),
     "tensorboardX": ("track", "curves"),
     "babel": ("demo", "the demo's corpus"),
     "pytorchcv": ("vision", "image networks"),

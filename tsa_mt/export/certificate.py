@@ -20,7 +20,7 @@ import torch
 
 from tsa_mt.evaluate.run_facts import hardware, versions
 from tsa_mt.evaluate.score import Score, score
-from tsa_mt.export.checkpoint import PathLike
+from tsa_mt.export.checkpoint import PathLike, SourceFile
 from tsa_mt.export.companions import Companions
 from tsa_mt.export.fairseq import write_fairseq
 from tsa_mt.export.folder import README, digest
@@ -32,7 +32,7 @@ from tsa_mt.translate.translator import Decoding
 
 CERTIFICATE = "certificate.json"
 FORMAT = 1
-PACKAGES = ("ctranslate2", "safetensors", "transformers")
+PACKAGES = ("ctranslate2", "safetensors", "transformers", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -143,14 +143,7 @@ def certify(
     drop = before.bleu - after.bleu
     file = export.plain.file
     return {
-        "format": FORMAT,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "checkpoint": {
-            "path": str(file.path) if file else None,
-            "sha256": file.sha256 if file else None,
-            "branch": export.branch,
-        },
-        "export": {"format": export.to, "quantization": export.quantization, "files": {}},
+        **header(file, export.branch, export.to, export.quantization),
         "reference": {
             "source": reference.name,
             "sentences": len(reference),
@@ -165,8 +158,7 @@ def certify(
         "bleu_drop": drop,
         "max_bleu_drop": max_bleu_drop,
         "passed": max_bleu_drop is None or drop <= max_bleu_drop,
-        "hardware": hardware(on_gpu=False, workers=1),
-        "versions": {**versions(), **_versions()},
+        **machine(),
     }
 
 
@@ -175,15 +167,31 @@ def _side(decoded: Decoded, size: Optional[int]) -> dict:
     return {"scores": scores, "bytes": size, "sentences_per_second": round(decoded.speed, 2)}
 
 
-def _versions() -> Dict[str, str]:
-    """Of the libraries that an export may be made for, those that are installed."""
-    found = {}
+def header(
+    file: Optional[SourceFile], branch: Union[int, str], to: str, quantization: Optional[str]
+) -> dict:
+    """What every certificate begins with: when, from what, and into what."""
+    return {
+        "format": FORMAT,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "checkpoint": {
+            "path": str(file.path) if file else None,
+            "sha256": file.sha256 if file else None,
+            "branch": branch,
+        },
+        "export": {"format": to, "quantization": quantization, "files": {}},
+    }
+
+
+def machine() -> dict:
+    """What every certificate ends with: the computer and the software."""
+    found = versions()
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return {"hardware": hardware(on_gpu=False, workers=1), "versions": found}
 
 
 def write_certificate(certificate: dict, folder: Path) -> None:

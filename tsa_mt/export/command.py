@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the averaged weights of an image classifier (--store-ema)",
     )
     parser.add_argument("--force", action="store_true", help="replace an earlier export in OUT")
-    _add_certificate_arguments(parser.add_argument_group("the certificate of a translation model"))
+    _add_certificate_arguments(parser.add_argument_group("certificate"))
 
 
 def _add_certificate_arguments(group) -> None:
@@ -131,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
     """
     _refuse_contradictions(args)
     if _is_for_images(args):
+        _refuse_for_images(args)
         _choose_branch(args)
         print(f"{args.out}: {image.export_classifier(args)}")
     else:
@@ -163,6 +164,15 @@ def _is_for_images(args: argparse.Namespace) -> bool:
     return (
         args.to in image.FORMATS and path.is_file() and is_image_checkpoint(load_checkpoint(path))
     )
+
+
+def _refuse_for_images(args: argparse.Namespace) -> None:
+    for name in ("reference", "max_bleu_drop", "quantization", "data"):
+        if getattr(args, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for translation models; --to {args.to} makes an "
+                f"image classifier here"
+            )
 
 
 def _choose_branch(args: argparse.Namespace) -> None:

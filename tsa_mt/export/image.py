@@ -2,18 +2,21 @@
 
 Three formats: a plain state dict that the stock network loads, a TorchScript program, and an ONNX
 graph. Beside the model lie ``preprocessing.json`` (class names, image size, normalisation) and a
-README. Every format is read back and must give the logits of the model it came from.
+README. Every format is read back and must give the logits of the model it came from; how close they
+are is in ``certificate.json``.
 """
 
 import argparse
 import json
 import warnings
 from pathlib import Path
-from typing import Callable, Dict, NamedTuple
+from typing import Callable, Dict, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
 
+from tsa_mt.export.certificate import header, machine, write_certificate
+from tsa_mt.export.checkpoint import SourceFile
 from tsa_mt.export.folder import README, new_folder, refuse_existing
 from tsa_mt.vision.checkpoint import TrainedClassifier, plain_network, read_classifier
 
@@ -21,6 +24,9 @@ PREPROCESSING = "preprocessing.json"
 TOLERANCE = 1e-4
 """How far logits of a file that was read back may be from the model's."""
 BATCH = 2
+"""Images that a network is traced with."""
+IMAGES = 16
+"""Images of random pixels that a file is compared with its model on."""
 
 
 class Format(NamedTuple):
@@ -29,13 +35,14 @@ class Format(NamedTuple):
     Attributes:
         file: Name of the model's file.
         write: Writes a network, given example images, to a path.
-        logits: Reads the file back and classifies images; the network is the one that was written.
+        logits: Reads the file back and classifies images, given the network that was written;
+            ``None`` where nothing is installed that could.
         usage: Lines of the README: how to run it in Python.
     """
 
     file: str
     write: Callable[[nn.Module, Tensor, Path], None]
-    logits: Callable[[Path, nn.Module, Tensor], Tensor]
+    logits: Callable[[Path, nn.Module, Tensor], Optional[Tensor]]
     usage: str
 
 
@@ -81,7 +88,7 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
         )
 
 
-def _onnx_logits(path: Path, network: nn.Module, images: Tensor) -> Tensor:
+def _onnx_logits(path: Path, network: nn.Module, images: Tensor) -> Optional[Tensor]:
     """Without a runtime at hand the graph is only checked for consistency."""
     import onnx
 
@@ -89,7 +96,7 @@ def _onnx_logits(path: Path, network: nn.Module, images: Tensor) -> Tensor:
     try:
         import onnxruntime
     except ImportError:
-        return network(images)
+        return None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
@@ -122,7 +129,7 @@ def export_classifier(args: argparse.Namespace) -> str:
     """Writes one leaf of an image classifier.
 
     Args:
-        args: ``checkpoint``, ``out``, ``to``, ``branch``, ``force`` and ``ema``.
+        args: ``checkpoint``, ``out``, ``to``, ``branch``, ``force``, ``ema``, ``no_certificate``.
 
     Returns:
         What was written, in words.
@@ -136,18 +143,43 @@ def export_classifier(args: argparse.Namespace) -> str:
     refuse_existing(args.out, chosen.file, args.force)
     trained = read_classifier(args.checkpoint, args.ema)
     network = plain_network(trained, args.branch)
-    images = torch.randn(BATCH, 3, trained.image_size, trained.image_size)
+    images = torch.randn(IMAGES, 3, trained.image_size, trained.image_size)
     with torch.no_grad(), new_folder(args.out, chosen.file, args.force) as folder:
-        expected = network(images)
-        chosen.write(network, images, folder / chosen.file)
-        difference = (chosen.logits(folder / chosen.file, network, images) - expected).abs().max()
-        if difference > TOLERANCE:
-            raise ValueError(
-                f"the {args.to} file does not give the model's logits (they differ by "
-                f"{difference:.1e}); please report this"
-            )
+        chosen.write(network, images[:BATCH], folder / chosen.file)
+        found = chosen.logits(folder / chosen.file, network, images)
+        agreement = _agreement(found, network(images), args.to)
         _write_companions(folder, trained, args)
+        if not args.no_certificate:
+            file = SourceFile.of(args.checkpoint)
+            start = header(file, args.branch, args.to, None)
+            write_certificate({**start, **agreement, **machine()}, folder)
     return f"{_name(trained, args.branch)}, {trained.updates:,} updates, for {args.to}"
+
+
+def _agreement(found: Optional[Tensor], expected: Tensor, to: str) -> dict:
+    """How the logits of a file compare with the model's, for the certificate.
+
+    Raises:
+        ValueError: They are not the same.
+    """
+    reference = {"source": "random pixels", "images": len(expected)}
+    if found is None:
+        return {"reference": reference, "max_logit_difference": None, "passed": False}
+    difference = float((found - expected).abs().max())
+    if difference > TOLERANCE:
+        raise ValueError(
+            f"the {to} file does not give the model's logits (they differ by {difference:.1e}); "
+            f"please report this"
+        )
+    identical = int((found.argmax(dim=1) == expected.argmax(dim=1)).sum())
+    return {
+        "reference": reference,
+        "identical": identical,
+        "different": len(expected) - identical,
+        "max_logit_difference": difference,
+        "tolerance": TOLERANCE,
+        "passed": True,
+    }
 
 
 def _name(trained: TrainedClassifier, branch: int) -> str:
