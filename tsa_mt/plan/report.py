@@ -113,7 +113,7 @@ def _aligned(rows: List[Row]) -> List[str]:
 
 
 def count(value: float) -> str:
-    """A number with three or four digits and the thousands it is in: ``36.7 M``."""
+    """A number with three digits and the thousands it is in: ``36.7 M``."""
     return _scaled(value, 1000, ("", "k", "M", "G", "T", "P", "E"))
 
 
@@ -126,5 +126,5 @@ def _scaled(value: float, base: int, units: Tuple[str, ...]) -> str:
     power = 0
     while value >= 0.9995 * base and power < len(units) - 1:
         value, power = value / base, power + 1
-    digits = 0 if value >= 999.5 or not power else 1 if value >= 99.95 else 2
+    digits = 0 if value >= 99.95 or not power else 1 if value >= 9.995 else 2
     return f"{value:.{digits}f} {units[power]}".strip()

@@ -62,8 +62,8 @@ class Subject:
         """The model, newly built."""
         raise NotImplementedError
 
-    def batch(self) -> Dict[str, Any]:
-        """A batch as the task's datasets make them, without padding."""
+    def batch(self, model: nn.Module) -> Dict[str, Any]:
+        """A batch as the task's datasets make them for a model, without padding."""
         raise NotImplementedError
 
     def single(self) -> Dict[str, Tensor]:

@@ -96,7 +96,7 @@ class TranslationSubject(Subject):
         if model.objective.needs_bridge:
             model.decoder.branches.bridge = build_bridge(teacher, model.objective.config)
 
-    def batch(self) -> Dict[str, Any]:
+    def batch(self, model: nn.Module) -> Dict[str, Any]:
         """Sentences of one length."""
         source, target = self._tokens(self.sentences)
         return {

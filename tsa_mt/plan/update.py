@@ -78,7 +78,7 @@ def update_cost(
     for network in (model, *(teacher.model for teacher in criterion.teachers)):
         _cast(network, DTYPES[dtype])
     model.train()
-    samples = [subject.batch() for _ in range(update_freq)]
+    samples = [subject.batch(model) for _ in range(update_freq)]
     size = meter.live - before
     stepper = build_optimizer(optimizer, trained(model), dtype)
     copies = meter.live - before - size
