@@ -143,6 +143,7 @@ REFUSED = {
     "layerdrop": ({"decoder_layerdrop": 0.1}, "--decoder-layerdrop / --decoder-layers-to-keep: "),
     "layers to keep": ({"decoder_layers_to_keep": "0,2"}, "--decoder-layers-to-keep: dropped"),
     "adaptive": ({"adaptive_softmax_cutoff": "10,20"}, "--adaptive-softmax-cutoff: it has no log"),
+    "own augmentation": ({"kd_own_augmentation": "yes"}, "--kd-own-augmentation: only images are"),
     "base layers": ({"base_layers": 1}, "--base-layers: they are inserted between the layers"),
     "sharded": ({"ddp_backend": "fully_sharded"}, "--ddp-backend fully_sharded: the head needs"),
     "branch": ({"decode_branch": 3}, r"decode_branch 3: tree '1.*' has leaves 0 to 2, and -1 is"),

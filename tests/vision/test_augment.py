@@ -109,3 +109,13 @@ def test_an_unknown_preset_is_told_with_the_known_ones():
         ValueError, match="unknown augmentation 'cutout'; choose one of okddip, tsa"
     ):
         find_preset("cutout")
+
+
+def test_views_of_an_image_draw_independently_and_the_first_is_the_only_one_s():
+    images, indices = noise(40), np.arange(40)
+    preset = PRESETS["okddip"]
+    views = [crop_and_flip(images, preset, 1, 1, indices, view) for view in range(3)]
+    assert torch.equal(views[0], crop_and_flip(images, preset, 1, 1, indices))
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        same = sum(torch.equal(a, b) for a, b in zip(views[first], views[second]))
+        assert same < 5  # one in 162 by chance

@@ -209,6 +209,15 @@ def test_large_images_are_decoded_and_cropped_per_image(task, tmp_path):
     train.set_epoch(2)
     assert not torch.equal(train[0][1], before)
     assert torch.equal(test[0][1], test[0][1])
+    train.views = 2
+    several = train.collater([train[0], train[1]])["net_input"]
+    train.views = 1
+    single = train.collater([train[0], train[1]])["net_input"]
+    assert torch.equal(several["images"], single["images"])
+    assert list(single) == ["images"]
+    (other,) = several["more_views"]
+    assert other.shape == (2, 3, 70, 70)
+    assert not torch.equal(other, several["images"])
     assert large.image_size == 70
 
 

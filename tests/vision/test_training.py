@@ -12,6 +12,7 @@ from image_data import Data, encoded
 from tsa_mt.cli import main as tsa_mt
 from tsa_mt.vision.accuracy import accuracy_statistics
 from tsa_mt.vision.checkpoint import read_classifier
+from tsa_mt.vision.classifier import TreeRunner
 from tsa_mt.vision.collection import open_collection
 
 TINY = ("--kd-objective", "tsa", "--tree", "6(3,3)")
@@ -49,6 +50,26 @@ def test_a_tree_learns_to_tell_the_classes_apart(cifar, tmp_path):
     for branch in (0, 1, -1):
         right = trained.logits(test.pixels, branch).argmax(-1).numpy() == test.labels
         assert right.mean() > 0.5  # chance is 0.1
+
+
+def test_pcl_trains_every_leaf_on_its_own_augmentation_and_validates_on_one(
+    cifar, tmp_path, monkeypatch
+):
+    original, seen = TreeRunner.outputs, []
+
+    def outputs(runner, images, more_views=()):
+        seen.append((runner.leader.units[0].training, images, list(more_views)))
+        return original(runner, images, more_views)
+
+    monkeypatch.setattr(TreeRunner, "outputs", outputs)
+    flags = ("--kd-objective", "pcl", "--tree", "6(3,3)", "--kd-rampup-updates", 2)
+    cifar.train(tmp_path, *flags, "--max-epoch", 1)
+    several = [(training, images, more[0]) for training, images, more in seen if more]
+    assert [training for training, *_ in several] == [False, True] * 5  # the average, the model
+    for (_, *taught), (_, *learning) in zip(several[::2], several[1::2]):
+        assert all(map(torch.equal, taught, learning))
+        assert not torch.equal(*learning)
+    assert seen[-1][2] == []  # validation
 
 
 def test_a_plain_checkpoint_starts_a_tree(cifar, tmp_path):

@@ -190,6 +190,47 @@ def test_an_averaged_network_may_classify_with_a_convolution(build):
         torch.testing.assert_close(taught.projections[leaf].weight, weight)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("tree", ["3(3(3,3),6)", "0(9,9)"])
+def test_every_leaf_sees_its_own_view_as_if_it_were_alone(tree, training, build):
+    model = build(kd_objective="pcl", tree=tree).train(training)
+    views = [images(seed=seed) for seed in range(model.objective.views)]
+    together = model(views[0], branches=True, more_views=views[1:])
+    for leaf, view in enumerate(views):
+        alone = model(view, branches=True).features[leaf]
+        torch.testing.assert_close(together.features[leaf], alone)
+    joined = torch.cat(together.features[: len(views)], dim=-1)
+    assert torch.equal(together.features[-1], joined)  # the teacher reads all of them
+
+
+def test_an_averaged_leaf_sees_the_view_of_its_leaf(build):
+    model = build(kd_objective="pcl", tree="6(3,3)").eval()
+    views = [images(seed=1), images(seed=2)]
+    with torch.no_grad():
+        outputs = model(views[0], branches=True, more_views=views[1:])
+    taught = model.averaged.teach(model, {"images": views[0], "more_views": views[1:]})
+    for leaf in range(2):  # nothing was averaged yet: it is the model itself
+        torch.testing.assert_close(taught.features[leaf], outputs.features[leaf])
+
+
+def test_views_of_their_own_reach_both_dropout_passes(build):
+    model = build("vgg16_mlp", kd_objective="pcl", tree="12(1,1)", kd_rdrop_weight=1.0).train()
+    outputs = model(images(seed=1), branches=True, more_views=[images(seed=2)])
+    first, second = outputs.features[:2], outputs.features[3:5]
+    assert [f.shape for f in first] == [f.shape for f in second]
+    assert not torch.equal(first[1], second[1])
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_only_pcl_asks_for_several_views_and_only_where_it_has_several_leaves(name, build):
+    tree = "chain" if OBJECTIVES[name].needs_bridge else "6(3,3)"
+    assert build(kd_objective=name, tree=tree).objective.views == (2 if name == "pcl" else 1)
+    if name == "pcl":
+        assert build(kd_objective=name, tree="chain").objective.views == 1
+        same = build(kd_objective=name, tree=tree, kd_own_augmentation="no")
+        assert same.objective.views == 1
+
+
 def test_two_dropout_passes_have_maps_of_their_own(build):
     model = build("vgg16_mlp", kd_objective="ahbf", tree="12(1,1)", kd_rdrop_weight=1.0).train()
     result = step(model)

@@ -130,6 +130,12 @@ class Objective(nn.Module):
         return 2 if self.config.rdrop_weight else 1
 
     @property
+    def views(self) -> int:
+        """How many augmentations of every image a training batch has: one, or one per leaf."""
+        own = getattr(self.config, "own_augmentation", False)
+        return len(self.tree.leaves) if own else 1
+
+    @property
     def average_decay(self) -> Optional[float]:
         """Decay per update of an averaged copy of the whole model, ``None`` for no such copy.
 

@@ -53,6 +53,11 @@ def detach_option(default: bool) -> Any:
     return option(default, "stop the gradient into the distribution that is imitated")
 
 
+def own_augmentation_option(default: bool) -> Any:
+    """Whether every leaf sees an augmentation of an image of its own."""
+    return option(default, "every leaf sees its own augmentation of an image; text has none")
+
+
 RDROP = "weight of R-Drop: every batch passes twice under dropout, and the passes agree; 0 = off"
 
 

@@ -17,14 +17,17 @@ leaves of a moving average of the whole network, each of which teaches the leave
 * Direction: ``KL(teacher || leaf)``. Detached: both kinds of teachers. The feature teacher's task
   loss reaches the leaves through their features.
 * Summed over leaves; averaged over the K-1 averaged peers.
+* Every leaf, and its average, sees its own augmentation of an image (``own_augmentation``), which
+  therefore passes through the shared trunk once per leaf; text has no augmentations.
 * Moving average: decay ``min(1 - 1 / (n + 1), .999)`` after update n, over everything but the
   feature teacher.
 
 Deviations. The code divides by 1 instead of 80 in its ramp-up, so that distillation is nearly off
 for 80 epochs; the ramp-up here is the intended one. The code runs the averaged network in training
 mode with running statistics of its own; here it runs in evaluation mode, without dropout, and
-averages the statistics. The code gives every peer its own augmentation of an image; here all see
-the same. Standalone call: pass the averaged peers' logits, leaf by leaf, as ``teacher_logits``.
+averages the statistics.
+
+Standalone call: pass the averaged peers' logits, leaf by leaf, as ``teacher_logits``.
 """
 
 from dataclasses import dataclass, replace
@@ -39,6 +42,7 @@ from tsa_mt.objectives.config import (
     SHARE,
     RampedConfig,
     option,
+    own_augmentation_option,
     rampup_option,
     strength_option,
     temperature_option,
@@ -56,6 +60,7 @@ class PCLConfig(RampedConfig):
     decay: float = option(
         0.999, "decay per update of the averaged network whose leaves teach", SHARE
     )
+    own_augmentation: bool = own_augmentation_option(True)
 
 
 @register_objective("pcl")

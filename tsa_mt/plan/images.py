@@ -84,11 +84,14 @@ class ImageSubject(Subject):
             config = model.objective.config
             model.branches.bridge = build_bridge(teacher, self.classes, config)
 
-    def batch(self) -> Dict[str, Any]:
-        """Images and their classes."""
-        target = torch.randint(0, self.classes, (self.batch_size,))
-        images = {"images": self._images(self.batch_size)}
-        return {"net_input": images, "target": target, "ntokens": self.batch_size}
+    def batch(self, model: nn.Module) -> Dict[str, Any]:
+        """Images, in as many augmentations as the model's objective wants, and their classes."""
+        images, *others = (self._images(self.batch_size) for _ in range(model.objective.views))
+        return {
+            "net_input": {"images": images, **({"more_views": others} if others else {})},
+            "target": torch.randint(0, self.classes, (self.batch_size,)),
+            "ntokens": self.batch_size,
+        }
 
     def single(self) -> Dict[str, Tensor]:
         """One image."""

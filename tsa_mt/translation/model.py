@@ -224,6 +224,8 @@ def _refuse_unsupported(args: Namespace, tree: Tree) -> None:
         )
     if args.adaptive_softmax_cutoff is not None:
         problems.append("--adaptive-softmax-cutoff: it has no logits that leaves could compare")
+    if args.kd_own_augmentation is not None:
+        problems.append("--kd-own-augmentation: only images are augmented")
     if args.base_layers:
         problems.append("--base-layers: they are inserted between the layers that the tree counts")
     if getattr(args, "ddp_backend", "") == "fully_sharded":

@@ -103,7 +103,7 @@ def find_preset(name: str) -> Preset:
 
 
 def crop_and_flip(
-    images: Tensor, preset: Preset, seed: int, epoch: int, indices: np.ndarray
+    images: Tensor, preset: Preset, seed: int, epoch: int, indices: np.ndarray, view: int = 0
 ) -> Tensor:
     """Moves every image by its own offset and mirrors half of them.
 
@@ -113,11 +113,12 @@ def crop_and_flip(
         seed: Seed of the run.
         epoch: Number of the epoch.
         indices: ``(batch,)`` numbers of the images in the whole data set.
+        view: Which of several augmentations of the same images this is.
 
     Returns:
         Augmented images of the same shape and type.
     """
-    numbers = uniform(seed, epoch, indices, 3)
+    numbers = uniform(seed, epoch, indices, 3 * (view + 1))[:, -3:]
     if preset.pad:
         offsets = torch.from_numpy((numbers[:, :2] * (2 * preset.pad + 1)).astype(np.int64))
         images = _crop(_padded(images, preset), offsets, images.shape[-2:])

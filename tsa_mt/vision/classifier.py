@@ -103,15 +103,27 @@ class TreeRunner:
         features = self.leader.pool(self.leader.top(last))
         return stacked_logits(self.leader.classifier, features)
 
-    def outputs(self, images: Tensor) -> BranchOutputs:
-        """Features, maps and the trunk of every leaf; each node runs once."""
-        states = self._states(images)
+    def outputs(self, images: Tensor, more_views: Sequence[Tensor] = ()) -> BranchOutputs:
+        """Features, maps and the trunk of every leaf.
+
+        Each node runs once. Given an image per leaf, each runs once for every leaf above it, so
+        that batch norms see the views one at a time.
+
+        Args:
+            images: ``(batch, 3, height, width)``, what the leader sees.
+            more_views: The same for each of the other leaves; unset, all see the leader's.
+        """
+        if more_views:
+            views = zip(self.tree.paths, [images, *more_views], strict=True)
+            states = [self._states(view, path) for path, view in views]
+        else:
+            states = [self._states(images, self.tree.nodes)] * len(self.tree.leaves)
         maps, features = [], []
         for number, leaf in enumerate(self.tree.leaves):
             top, pool = self._ends(number)
-            maps.append(top(states[leaf.index]))
+            maps.append(top(states[number][leaf.index]))
             features.append(pool(maps[-1]).float())
-        return BranchOutputs(features, trunk=states[0], maps=maps if self.fuses_maps else None)
+        return BranchOutputs(features, trunk=states[0][0], maps=maps if self.fuses_maps else None)
 
     def projections(self) -> List[Projection]:
         """The classifier of every leaf; shared ones are the same object's parameters."""
@@ -144,11 +156,11 @@ class TreeRunner:
             return self.leader.top, self.leader.pool
         return self.branches.tops[str(leaf)], self.branches.pools[str(leaf)]
 
-    def _states(self, images: Tensor) -> Dict[int, Tensor]:
-        """The map at the end of every node, by node index."""
+    def _states(self, images: Tensor, nodes: Sequence[Node]) -> Dict[int, Tensor]:
+        """The map at the end of each of these nodes, by node index; parents come first."""
         on_leader = {node.index for node in self.tree.leader}
         states: Dict[int, Tensor] = {}
-        for node in self.tree.nodes:
+        for node in nodes:
             state = self._start(node, images, states)
             states[node.index] = run_units(self._units(node, on_leader), state)
         return states

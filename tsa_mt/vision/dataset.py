@@ -24,19 +24,25 @@ class ImageDataset(FairseqDataset):
     Args:
         labels: ``(images,)`` labels of the whole part.
         rows: Which images of the part belong to this split.
+        preset: Augmentation.
         normalisation: Applied last.
         seed: Seed of the run.
         training: Whether images are shuffled and augmented.
+        views: How many augmentations of every image a training batch has.
     """
 
     def __init__(
         self,
         labels: np.ndarray,
         rows: np.ndarray,
+        preset: Preset,
         normalisation: Normalisation,
         seed: int,
         training: bool,
+        views: int = 1,
     ):
+        self.preset = preset
+        self.views = views if training else 1
         self.labels = labels
         self.rows = rows
         self.normalisation = normalisation
@@ -80,14 +86,25 @@ class ImageDataset(FairseqDataset):
         """Lengths of all images."""
         return np.ones(len(self), dtype=np.int64)
 
-    def _batch(self, numbers: np.ndarray, images: Tensor) -> Dict[str, Any]:
+    def _batch(self, numbers: np.ndarray, views: Sequence[Tensor]) -> Dict[str, Any]:
+        """A batch; views but the first go to the model as ``more_views``, which most do without."""
+        images, *others = map(self.normalisation.apply, views)
         return {
             "id": torch.from_numpy(numbers),
-            "net_input": {"images": self.normalisation.apply(images)},
+            "net_input": {"images": images, **({"more_views": others} if others else {})},
             "target": torch.from_numpy(self.labels[numbers]),
             "ntokens": len(numbers),
             "nsentences": len(numbers),
         }
+
+    def _moved(self, views: Sequence[Tensor], numbers: np.ndarray) -> List[Tensor]:
+        """Every view with offsets and flips of its own, in training."""
+        if not self.training:
+            return list(views)
+        return [
+            crop_and_flip(images, self.preset, self.seed, self.epoch, numbers, view)
+            for view, images in enumerate(views)
+        ]
 
 
 class MemoryDataset(ImageDataset):
@@ -96,10 +113,11 @@ class MemoryDataset(ImageDataset):
     Args:
         images: All images of the part.
         rows: See `ImageDataset`.
-        preset: Augmentation.
+        preset: See `ImageDataset`.
         normalisation: See `ImageDataset`.
         seed: See `ImageDataset`.
         training: See `ImageDataset`.
+        views: See `ImageDataset`.
     """
 
     def __init__(
@@ -110,10 +128,10 @@ class MemoryDataset(ImageDataset):
         normalisation: Normalisation,
         seed: int,
         training: bool,
+        views: int = 1,
     ):
-        super().__init__(images.labels, rows, normalisation, seed, training)
+        super().__init__(images.labels, rows, preset, normalisation, seed, training, views)
         self.pixels = images.pixels
-        self.preset = preset
 
     def __getitem__(self, index: int) -> int:
         """The image's number in the whole part; the collater does the rest."""
@@ -125,9 +143,7 @@ class MemoryDataset(ImageDataset):
             return {}
         numbers = np.asarray(samples, dtype=np.int64)
         images = self.pixels[torch.from_numpy(numbers)]
-        if self.training:
-            images = crop_and_flip(images, self.preset, self.seed, self.epoch, numbers)
-        return self._batch(numbers, images)
+        return self._batch(numbers, self._moved([images] * self.views, numbers))
 
 
 class DecodedDataset(ImageDataset):
@@ -136,11 +152,12 @@ class DecodedDataset(ImageDataset):
     Args:
         images: All images of the part.
         rows: See `ImageDataset`.
-        preset: Augmentation.
+        preset: See `ImageDataset`.
         normalisation: See `ImageDataset`.
         seed: See `ImageDataset`.
         training: See `ImageDataset`.
         size: Side of the images that the network sees.
+        views: See `ImageDataset`.
     """
 
     def __init__(
@@ -152,14 +169,14 @@ class DecodedDataset(ImageDataset):
         seed: int,
         training: bool,
         size: int,
+        views: int = 1,
     ):
-        super().__init__(images.labels, rows, normalisation, seed, training)
+        super().__init__(images.labels, rows, preset, normalisation, seed, training, views)
         self.images = images
-        self.preset = preset
         self.image_size = size
 
     def __getitem__(self, index: int):
-        """The image's number and its pixels ``(3, size, size)``.
+        """The image's number and the pixels ``(views, 3, size, size)`` of its views.
 
         Raises:
             ValueError: The image cannot be decoded.
@@ -167,19 +184,22 @@ class DecodedDataset(ImageDataset):
         number = int(self.rows[index])
         content, name = self.images.encoded(number), self.images.name(number)
         if self.training and self.preset.resized_crop:
-            numbers = uniform(self.seed, self.epoch, np.array([number]), NUMBERS)[0]
-            return number, training_crop(content, name, self.image_size, numbers)
-        return number, centre_crop(content, name, self.image_size)
+            numbers = uniform(self.seed, self.epoch, np.array([number]), NUMBERS * self.views)
+            own = numbers.reshape(self.views, NUMBERS)
+            crops = [training_crop(content, name, self.image_size, n) for n in own]
+            return number, torch.stack(crops)
+        crop = centre_crop(content, name, self.image_size)
+        return number, crop.expand(self.views, *crop.shape)
 
     def collater(self, samples: List) -> Dict[str, Any]:
         """A batch out of decoded images; {} out of none."""
         if not samples:
             return {}
         numbers = np.asarray([number for number, _ in samples], dtype=np.int64)
-        images = torch.stack([pixels for _, pixels in samples])
-        if self.training and not self.preset.resized_crop:
-            images = crop_and_flip(images, self.preset, self.seed, self.epoch, numbers)
-        return self._batch(numbers, images)
+        views = torch.stack([pixels for _, pixels in samples], dim=1)  # views x batch x ...
+        if not self.preset.resized_crop:
+            views = self._moved(views, numbers)
+        return self._batch(numbers, views)
 
 
 def decode_all(images: StoredImages, size: int) -> MemoryImages:

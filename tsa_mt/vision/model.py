@@ -7,7 +7,7 @@ that some of them come from are installed; building such a one says what is miss
 import dataclasses
 from argparse import Namespace
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -198,7 +198,11 @@ class TreeClassifier(BaseFairseqModel):
         self.branches.drop()
 
     def forward(
-        self, images: Tensor, branches: bool = False, teacher: Optional[TeacherPass] = None
+        self,
+        images: Tensor,
+        branches: bool = False,
+        teacher: Optional[TeacherPass] = None,
+        more_views: Sequence[Tensor] = (),
     ):
         """Classifies images.
 
@@ -206,19 +210,23 @@ class TreeClassifier(BaseFairseqModel):
             images: ``(batch, 3, height, width)``, normalised.
             branches: Whether to run every node of the tree.
             teacher: What a bridge reads; its features come last.
+            more_views: Other augmentations of the images, one for each leaf but the leader, for
+                objectives whose leaves see their own.
 
         Returns:
             Logits ``(batch, classes)`` of the leaf (or the mean) that ``decode_branch`` names; with
             ``branches`` a `BranchOutputs` whose features are ``(batch, dim)``.
         """
         if self.config.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+            images, *more_views = (
+                view.contiguous(memory_format=torch.channels_last) for view in (images, *more_views)
+            )
         with torch.autocast(
             images.device.type, dtype=torch.bfloat16, enabled=self.config.bf16_autocast
         ):
             if not branches:
                 return self._logits(images).float()
-            return self._branch_outputs(images, teacher)
+            return self._branch_outputs(images, teacher, more_views)
 
     def _logits(self, images: Tensor) -> Tensor:
         branch = self.config.decode_branch
@@ -232,9 +240,13 @@ class TreeClassifier(BaseFairseqModel):
             outputs.features[branch], projection.weight, projection.bias
         )
 
-    def _branch_outputs(self, images: Tensor, teacher: Optional[TeacherPass]) -> BranchOutputs:
+    def _branch_outputs(
+        self, images: Tensor, teacher: Optional[TeacherPass], more_views: Sequence[Tensor]
+    ) -> BranchOutputs:
         passes = self.objective.passes if self.training else 1  # without dropout all are alike
-        outputs = self.runner.outputs(images.repeat(passes, 1, 1, 1) if passes > 1 else images)
+        if passes > 1:
+            images, *more_views = (view.repeat(passes, 1, 1, 1) for view in (images, *more_views))
+        outputs = self.runner.outputs(images, more_views)
         if self.objective.needs_bridge:
             outputs.features.append(self.branches.bridge(teacher.hidden))
         return self.objective.fuse_passes(outputs.split(passes) * (self.objective.passes // passes))

@@ -87,6 +87,7 @@ class ImageClassificationTask(FairseqTask):
         super().__init__(cfg)
         self._collection: Optional[Collection] = None
         self._parts: Dict[str, Any] = {}
+        self._views = 1
         self.state.add_factory("class_names", lambda: list(self.collection.class_names))
 
     @classmethod
@@ -169,6 +170,7 @@ class ImageClassificationTask(FairseqTask):
             "normalisation": self.normalisation,
             "seed": self.cfg.seed,
             "training": split == "train",
+            "views": self._views,
         }
         if isinstance(images, MemoryImages):
             return MemoryDataset(**rest)
@@ -219,10 +221,16 @@ class ImageClassificationTask(FairseqTask):
         return self.preset.normalisation_for(self.num_classes)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False):
-        """Builds the model, and notes in the task's state how its images must be prepared."""
+        """Builds the model, and notes in the task's state how its images must be prepared.
+
+        How many views of an image training needs, the model's objective knows.
+        """
         if not from_checkpoint:
             self._remember_preparation()
-        return super().build_model(cfg, from_checkpoint)
+        model = super().build_model(cfg, from_checkpoint)
+        objective = getattr(model, "objective", None)
+        self._views = 1 if objective is None else objective.views
+        return model
 
     def _remember_preparation(self) -> None:
         """What `tsa-mt classify` needs to know and the options may leave open."""
