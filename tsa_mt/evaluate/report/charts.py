@@ -128,6 +128,9 @@ def tick_labels(ticks: Sequence[float]) -> List[str]:
     """Short numbers, all in the unit of the greatest: 5k and 20k; no rounding error shows."""
     largest = max(map(abs, ticks), default=0.0)
     factor, suffix = 1.0, ""
+    if 0 < largest < 0.001:
+        power = math.floor(math.log10(largest))
+        factor, suffix = 10.0**power, f"e{power}"
     if largest >= 10_000:
         factor, suffix = (1e6, "M") if largest >= 1e6 else (1e3, "k")
     shown = [0.0 if abs(tick) < 1e-9 * largest else tick / factor for tick in ticks]

@@ -42,6 +42,8 @@ def _facts(entry: Entry) -> List[Tuple[str, str]]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
     return NOT_RECORDED if value is None or value == "" else str(value)
 
 

@@ -133,9 +133,17 @@ def _gates(entry: Entry) -> List[Html]:
         series = Series(label, entry.points(split, name), _colour(number), number, number == 0)
         mixtures.setdefault(mixture, []).append(series)
     return [
-        line_chart(f"Weights of {mixture or 'the gates'}, {split}", series, "weight")
+        line_chart(f"{_mixture_name(mixture)}, {split}", series, "weight")
         for mixture, series in mixtures.items()
     ]
+
+
+def _mixture_name(mixture: str) -> str:
+    """``attention_2``, of which leaf 2 learns, is the attention of leaf 2."""
+    name, _, leaf = mixture.rpartition("_")
+    if name and leaf.isdecimal():
+        return f"{name.capitalize()}, weights for the {leaf_name(int(leaf))}"
+    return f"{(mixture or 'gates').capitalize()}, weights"
 
 
 def _gate_metrics(entry: Entry) -> Tuple[str, List[str]]:
@@ -164,8 +172,6 @@ def _training(entry: Entry) -> List[Html]:
 
 def leaders_section(entries: Sequence[Entry]) -> Html:
     """The leaders of all runs together: validation loss, and BLEU or accuracy while training."""
-    if len(entries) < 2:
-        return missing("The curves of the only run stand in its own section.")
     units = {entry.unit for entry in entries}
     bits = units.pop() if len(units) == 1 else "bits"
     charts = {

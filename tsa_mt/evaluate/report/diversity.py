@@ -22,8 +22,8 @@ class Trend:
     Attributes:
         start: Update at which the second half begins.
         stop: The last update.
-        before: The line's value at ``start``.
-        after: Its value at ``stop``.
+        before: The line's value at ``start``, within the range of the points.
+        after: Its value at ``stop``, likewise.
         noise: Root of the mean squared distance of the points from the line.
     """
 
@@ -59,7 +59,9 @@ def trend(points: Sequence[Point]) -> Optional[Trend]:
     slope = sum((x - x_mean) * (y - y_mean) for x, y in late) / spread
     fitted = [(y_mean + slope * (x - x_mean), y) for x, y in late]
     noise = math.sqrt(fmean((y - line) ** 2 for line, y in fitted))
-    return Trend(late[0][0], late[-1][0], fitted[0][0], fitted[-1][0], noise)
+    least, most = min(y for _, y in late), max(y for _, y in late)
+    before, after = (min(max(line, least), most) for line, _ in (fitted[0], fitted[-1]))
+    return Trend(late[0][0], late[-1][0], before, after, noise)
 
 
 def diversity_points(entry: Entry) -> Tuple[str, List[Point], List[Point]]:

@@ -58,9 +58,10 @@ def _title(entries: Sequence[Entry]) -> str:
 
 
 def _header(entries: Sequence[Entry]) -> Html:
-    links = [("#runs", "All runs"), ("#curves", "Leaders"), ("#cost", "Quality and cost")]
-    links += [("#comparison", "Comparison")]
-    links += [("#samples", "Translations")] if len(entries) > 1 else []
+    several = len(entries) > 1
+    links = [("#runs", "All runs"), *([("#curves", "Leaders")] if several else [])]
+    links += [("#cost", "Quality and cost"), ("#comparison", "Comparison")]
+    links += [("#samples", "Translations")] if several else []
     links += [(f"#{entry.anchor}", entry.label) for entry in entries]
     items = [element("li", element("a", label, href=target)) for target, label in links]
     return element(
@@ -74,12 +75,12 @@ def _header(entries: Sequence[Entry]) -> Html:
 def _common_sections(entries: Sequence[Entry], comparison: Html) -> List[Html]:
     sections = [
         _section("runs", "All runs", runs_table(entries)),
-        _section("curves", "Leaders", leaders_section(entries)),
         _section("cost", "Quality against cost", cost_section(entries)),
         _section("comparison", "Comparison over seeds", comparison),
     ]
     if len(entries) > 1:
         content = samples_section(samples_of_leaders(entries))
+        sections.insert(1, _section("curves", "Leaders", leaders_section(entries)))
         sections.append(_section("samples", "Translations of the leaders", content))
     return sections
 
