@@ -187,8 +187,8 @@ class Recorder:
             for name, value in vars(self.session).items()
             if isinstance(value, (int, float))
         }
-        per_token = _ratio(total["operations"], total["counted_tokens"])
-        per_update = _ratio(total["tokens"], total["updates"])
+        per_token = _ratio(total["operations"], total["counted_tokens"]) or 0.0
+        per_update = _ratio(total["tokens"], total["updates"]) or 0.0
         return {
             "format": FORMAT,
             "status": self.status,
@@ -198,7 +198,7 @@ class Recorder:
             "seconds": round(total["seconds"], 3),
             "peak_memory_bytes": self.peak_memory_bytes or None,
             "tokens_per_second": _ratio(total["timed_tokens"], total["train_seconds"]),
-            "training_flops": per_token and per_update and per_token * per_update * self.update,
+            "training_flops": round(per_token * per_update * self.update) or None,
             "best": self.best(),
             "sessions": sessions,
         }
