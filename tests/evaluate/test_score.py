@@ -25,8 +25,6 @@ wmt = pytest.mark.skipif(not WMT.is_dir(), reason=f"{WMT} is not there")
     ("system", "bleu", "chrf", "ter"),
     [
         ("uedin-nmt.4722", "28.30", "57.72", "61.20"),
-        ("online-A.0", "20.80", "52.00", None),
-        ("PROMT-Rule-based.4735", "16.61", "50.36", None),
     ],
 )
 def test_published_wmt17_scores_are_reproduced(system, bleu, chrf, ter, tmp_path, capsys):
@@ -45,6 +43,34 @@ def test_published_wmt17_scores_are_reproduced(system, bleu, chrf, ter, tmp_path
     assert f"BLEU    {bleu}" in printed or f"BLEU   {bleu}" in printed
     assert f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{version}" in printed
     assert f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{version}" in printed
+
+
+@wmt
+def test_bleu_and_chrf_of_all_published_wmt17_systems_are_reproduced():
+    published = {
+        "uedin-nmt.4722": ("28.30", "57.72"),
+        "LMU-nmt-reranked.4934": ("27.11", "56.39"),
+        "SYSTRAN.4847": ("26.71", "55.58"),
+        "xmu.4910": ("26.69", "55.96"),
+        "online-B.0": ("26.65", "56.26"),
+        "LIUM-NMT.4900": ("26.60", "55.93"),
+        "LMU-nmt-single.4893": ("26.56", "55.92"),
+        "FBK.4870": ("26.33", "54.72"),
+        "KIT.4950": ("26.08", "55.76"),
+        "RWTH-nmt-ensemble.4921": ("26.02", "55.61"),
+        "C-3MA.4959": ("22.67", "51.95"),
+        "TALP-UPC.4834": ("21.24", "51.69"),
+        "online-A.0": ("20.80", "52.00"),
+        "online-G.0": ("18.16", "51.59"),
+        "PROMT-Rule-based.4735": ("16.61", "50.36"),
+        "online-F.0": ("15.45", "49.26"),
+    }
+    reference = read_lines(WMT / "en-de" / "newstest2017-ende.de.gz")
+    found = {}
+    for system in published:
+        (path,) = (WMT / "wmt17-en-de-systems").glob(f"*{system}*")
+        found[system] = tuple(f"{x.score:.2f}" for x in score(read_lines(path), [reference]))
+    assert found == published
 
 
 def test_scores_are_sacrebleu_s_own():
@@ -132,6 +158,7 @@ def test_a_log_is_read_in_corpus_order_with_the_best_of_each_n_best_list(log):
     read = read_generate_log([log()])
     assert read.hypotheses == ["Ah.", "Be\tor.", "See."]
     assert read.targets == ["A .", "B .", "C ."]
+    assert read.sources == ["a", "b", "c"]
 
 
 def test_shards_of_a_corpus_are_put_together(tmp_path):
@@ -192,6 +219,113 @@ def test_a_log_given_as_text_is_recognised(log, capsys):
     status, _, error = run(capsys, "--sys", log(), "--ref", log())
     assert status == 1
     assert "pass it as --generate-log" in error
+
+
+def test_nothing_named_is_nothing_to_score(capsys):
+    assert "name translations: --sys or --generate-log" in run(capsys)[2]
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Two systems and a reference."""
+    lines = {
+        "a": ["the cat sat on the mat", "a dog barked loudly", "it rains today in the town"],
+        "b": ["the cat sat on a mat", "a dog barked", "it rained today in the town"],
+        "ref": ["the cat sat on the mat", "a dog barked loudly", "it rained today in the town"],
+    }
+    for name, content in lines.items():
+        (tmp_path / name).write_text("\n".join(content) + "\n")
+    return tmp_path
+
+
+def test_several_systems_are_scored_one_by_one(texts, tmp_path, capsys):
+    out = tmp_path / "scores.json"
+    names = [texts / "a", texts / "b"]
+    status, printed, _ = run(capsys, "--sys", *names, "--ref", texts / "ref", "--json", out)
+    assert status == 0
+    assert printed.startswith("a\nBLEU ") and "\nb\nBLEU " in printed
+    report = json.loads(out.read_text())
+    assert [entry["system"] for entry in report["systems"]] == list(map(str, names))
+    assert report["sentences"] == 3
+
+
+def test_a_paired_test_prints_a_table_with_p_values_and_signatures(texts, log, tmp_path, capsys):
+    (texts / "logged").write_text(log("D-1\t-0.5\tBe\tor.", "D-1\t-0.5\ta dog barked").read_text())
+    out = tmp_path / "scores.json"
+    arguments = ["--sys", texts / "b", "--generate-log", texts / "logged", "--sys", texts / "a"]
+    arguments += ["--ref", texts / "ref", "--paired", "--samples", "50", "--json", out]
+    status, printed, _ = run(capsys, *arguments)
+    assert status == 0
+    lines = printed.splitlines()
+    assert lines[0].startswith("system") and "BLEU (mean ± 95 % CI)  p" in lines[0]
+    assert [line.split()[0] for line in lines[1:4]] == ["b", "logged", "a"]
+    assert "(baseline)" in lines[1]
+    assert any(line.startswith("chrF2  nrefs:1|bs:50|seed:12345|") for line in lines)
+    assert any(line.startswith("a: BLEU +") for line in lines)
+    report = json.loads(out.read_text())
+    assert report["paired"] == {
+        "test": "bootstrap", "baseline": str(texts / "b"), "samples": 50, "seed": 12345,
+    }
+    assert report["systems"][0]["scores"][0]["p_value"] is None
+    assert 0 < report["systems"][1]["scores"][0]["p_value"] <= 1
+
+
+def test_a_paired_test_needs_two_systems(texts, capsys):
+    error = run(capsys, "--sys", texts / "a", "--ref", texts / "ref", "--paired")[2]
+    assert "--paired needs a baseline and at least one other system" in error
+
+
+def test_a_system_is_given_once(texts, capsys):
+    error = run(capsys, "--sys", texts / "a", texts / "a", "--ref", texts / "ref")[2]
+    assert "a is named twice; give every system once" in error
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(texts, capsys):
+    (texts / "other").mkdir()
+    (texts / "other" / "a").write_text((texts / "b").read_text())
+    names = [texts / "a", texts / "other" / "a"]
+    printed = run(capsys, "--sys", *names, "--ref", texts / "ref")[1]
+    assert all(f"{name}\n" in printed for name in names)
+
+
+def comet_file(folder, name="a", change=None):
+    """What comet-score --to_json writes about a system."""
+    lines = read_lines(folder / name)
+    entries = [{"src": "s", "mt": f"{line} ", "ref": "r", "COMET": 0.8} for line in lines]
+    content = {str(folder / name): entries} if change is None else change(entries)
+    (folder / "comet.json").write_text(json.dumps(content))
+    return folder / "comet.json"
+
+
+def test_comet_is_read_from_its_own_file(texts, capsys):
+    arguments = ["--sys", texts / "a", "--ref", texts / "ref"]
+    printed = run(capsys, *arguments, "--comet", comet_file(texts), "wmt22-comet-da")[1]
+    assert "COMET   80.00  model:wmt22-comet-da|scale:100\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda entries: {"x": [{**e, "mt": "other"} for e in entries]}, "no scores of these 3"),
+        (lambda entries: {"x": entries[:2]}, "no scores of these 3"),
+        (lambda entries: entries, "is not what comet-score --to_json writes"),
+        (lambda entries: {"x": [{"mt": "a"}]}, "is not what comet-score --to_json writes"),
+        (lambda entries: {"x": [{**e, "COMET": float("nan")} for e in entries]}, "not a finite"),
+    ],
+)
+def test_figures_of_other_translations_are_not_taken(texts, change, message, capsys):
+    path = comet_file(texts, change=change)
+    arguments = ["--sys", texts / "a", "--ref", texts / "ref", "--comet", path, "wmt22-comet-da"]
+    assert message in run(capsys, *arguments)[2]
+
+
+def test_a_comet_file_must_be_there_and_be_json(texts, capsys):
+    arguments = ["--sys", texts / "a", "--ref", texts / "ref", "--comet"]
+    assert "nowhere does not exist" in run(capsys, *arguments, texts / "nowhere", "m")[2]
+    assert "is not JSON" in run(capsys, *arguments, texts / "ref", "m")[2]
+    names = [texts / "a", texts / "b"]
+    arguments = ["--sys", *names, "--ref", texts / "ref", "--paired", "--comet", names[0], "m"]
+    assert "test COMET with comet-compare" in run(capsys, *arguments)[2]
 
 
 def test_text_needs_references(log, capsys):

@@ -10,6 +10,7 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from sacrebleu.metrics import BLEU
 
+from tsa_mt.evaluate.comet import read_comet
 from tsa_mt.evaluate.score import (
     DEFAULT_METRICS,
     METRICS,
@@ -96,6 +97,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="13a",
         help="tokeniser of BLEU (default: 13a)",
     )
+    parser.add_argument(
+        "--comet",
+        nargs=2,
+        metavar=("FILE", "MODEL"),
+        help="add the scores that comet-score wrote with --to_json, and the model they are of",
+    )
     _add_paired_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write the scores there as JSON, too")
 
@@ -155,6 +162,9 @@ def _score_each(
         if name:
             check_lengths(system.hypotheses, references, system.name)
         scores = score(system.hypotheses, references, args.metrics, args.lowercase, args.tokenize)
+        if args.comet:
+            path, model = args.comet
+            scores.append(read_comet(path, system.hypotheses, model))
         if name:
             print(system.name)
         _print_scores(scores)
@@ -225,6 +235,8 @@ def _read_systems(args: argparse.Namespace) -> List[System]:
             "--paired needs a baseline and at least one other system; name several files behind "
             "--sys, or give --generate-log once a system"
         )
+    if args.paired and args.comet:
+        raise ValueError("--paired tests sacreBLEU's metrics only; test COMET with comet-compare")
     paths = [path for _, files in args.systems for path in files]
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:

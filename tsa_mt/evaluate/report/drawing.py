@@ -18,9 +18,11 @@ def draw_tree(notation: str, notes: Optional[Dict[int, str]] = None) -> Html:
         notation: The tree as `Tree.parse` reads it.
         notes: A remark for a leaf, set beside its name.
     """
+    if not notation:
+        return missing("This network is no tree: nothing branches off.")
     try:
         tree = Tree.parse(notation)
-    except (ValueError, TypeError):
+    except ValueError:
         return missing(f"The tree '{notation}' is not a notation that can be drawn.")
     rows = _rows(tree)
     height = TOP + ROW * len(tree.leaves)

@@ -53,10 +53,19 @@ class Entry:
         return leaves if isinstance(leaves, int) else 1
 
     @property
+    def objective(self) -> str:
+        """Name of the objective; of a stock network its architecture."""
+        return _objective(self.record)
+
+    @property
+    def tree(self) -> str:
+        """The tree's notation; empty for a network that is none."""
+        return _tree(self.record)
+
+    @property
     def method_record(self) -> dict:
         """The record's entry about the method."""
-        found = self.record.get("method")
-        return found if isinstance(found, dict) else {}
+        return _method(self.record)
 
     def points(self, split: str, metric: str) -> List[tuple]:
         """``(update, value)`` of a curve, one of every update: a resumed run's last word counts."""
@@ -86,12 +95,19 @@ def _labels(runs: Sequence[Run]) -> List[str]:
 
 def _methods(runs: Sequence[Run]) -> List[str]:
     """The objectives, with the tree where an objective was run on several."""
-    found = [run.record.get("method") for run in runs]
-    pairs = [
-        (str(method.get("objective", "unknown")), str(method.get("tree", "")))
-        if isinstance(method, dict)
-        else ("unknown", "")
-        for method in found
-    ]
+    pairs = [(_objective(run.record), _tree(run.record)) for run in runs]
     trees = {name: {tree for other, tree in pairs if other == name} for name, _ in pairs}
     return [f"{name}, tree {tree}" if len(trees[name]) > 1 else name for name, tree in pairs]
+
+
+def _method(record: dict) -> dict:
+    found = record.get("method")
+    return found if isinstance(found, dict) else {}
+
+
+def _objective(record: dict) -> str:
+    return str(_method(record).get("objective") or record.get("arch") or "unknown method")
+
+
+def _tree(record: dict) -> str:
+    return str(_method(record).get("tree") or "")

@@ -97,12 +97,12 @@ def _link(entry: Entry) -> Html:
 
 
 def _cells(entry: Entry, measured: Quality | None) -> Tuple[str, ...]:
-    record, method = entry.record, entry.method_record
+    record = entry.record
     value = measured.values.get(entry.label) if measured else None
     parameters = record.get("parameters")
     leader = parameters.get("leader") if isinstance(parameters, dict) else None
     return (
-        f"{method.get('objective', NOT_RECORDED)} {method.get('tree', '')}",
+        f"{entry.objective} {entry.tree}".strip(),
         str(record.get("status", NOT_RECORDED)),
         str(record.get("seed", NOT_RECORDED)),
         number(value) if value is not None else "none yet",

@@ -95,9 +95,8 @@ def _run_sections(entries: Sequence[Entry]) -> List[Html]:
 
 
 def _run_section(entry: Entry, is_open: bool) -> Html:
-    method = entry.method_record.get("objective", "unknown method")
     parts: List[Tuple[str, Html]] = [
-        ("Tree", draw_tree(str(entry.method_record.get("tree", "")), _leaf_notes(entry))),
+        ("Tree", draw_tree(entry.tree, _leaf_notes(entry))),
         ("Diversity", diversity_section(entry)),
         ("Curves", curves_section(entry)),
         ("Translations", samples_section(samples_of_run(entry))),
@@ -105,11 +104,10 @@ def _run_section(entry: Entry, is_open: bool) -> Html:
         ("Conditions", conditions_section(entry)),
     ]
     content = [join(element("h3", title), part) for title, part in parts]
-    seed = entry.record.get("seed")
+    record = entry.record
+    remark = f"{entry.objective}, seed {record.get('seed')}, {record.get('status')}"
     summary = element(
-        "summary",
-        element("h2", entry.label),
-        element("span", f"{method}, seed {seed}, {entry.record.get('status')}", class_="remark"),
+        "summary", element("h2", entry.label), element("span", remark, class_="remark")
     )
     return element(
         "section", element("details", summary, content, open=is_open), id=entry.anchor, class_="run"
