@@ -56,7 +56,7 @@ class Demo:
         bleu: BLEU of each model on the test set.
         signature: sacreBLEU's description of that BLEU.
         translations: Source, translation and reference of what CTranslate2 translated.
-        equal: How many of them are what the leader says in fairseq.
+        equal: How many of them are what the exported leader says in fairseq.
     """
 
     out: Path
@@ -244,26 +244,22 @@ def output(log: Path) -> List[str]:
 
 
 def deploy(demo: Demo) -> None:
-    """Convert the exported model to CTranslate2 and translate three test sentences with it."""
-    import ctranslate2
-    import sentencepiece
-
+    """Convert the exported model to CTranslate2 and translate three test sentences with both."""
     from tsa_mt.export.ctranslate2 import convert
+    from tsa_mt.translate import load_translator
 
     folder = convert(demo.export, demo.out / "ctranslate2")
-    translator = ctranslate2.Translator(str(folder), device="cpu", intra_threads=threads())
-    model = sentencepiece.SentencePieceProcessor(
-        model_file=str(demo.export / "sentencepiece.bpe.model")
-    )
     sources, references = (read_lines(demo.out / "corpus" / f"test.{lang}") for lang in LANGUAGES)
     chosen = sorted(range(len(sources)), key=lambda n: (abs(len(sources[n]) - 80), n))[:3]
-    pieces = [model.encode(sources[n], out_type=str) for n in chosen]
-    results = translator.translate_batch(pieces, beam_size=4)
-    leader = hypotheses(demo, "leader")
-    for n, result in zip(chosen, results, strict=True):
-        translation = model.decode(result.hypotheses[0])
-        demo.translations.append((sources[n], translation, references[n]))
-        demo.equal += translation == leader[n]
+    texts = [sources[n] for n in chosen]
+    # the same search in both libraries, whose own limits to the length of a translation differ
+    found, expected = (
+        load_translator(model, beam=4, threads=threads()).translate(texts)
+        for model in (folder, demo.export)
+    )
+    for n, ours, theirs in zip(chosen, found, expected, strict=True):
+        demo.translations.append((sources[n], ours[0].text, references[n]))
+        demo.equal += ours[0].tokens == theirs[0].tokens
 
 
 STEPS = {

@@ -71,8 +71,8 @@ def test_the_summary_has_trees_scores_sizes_times_and_translations(finished):
         r"train the tree +\d+:\d\d\n",
     ):
         assert re.search(expected, text), expected
-    # Twelve updates leave near-ties; tests/export compares CTranslate2 with fairseq line by line.
-    assert re.search(r"CTranslate2 \([0-3] of 3 as in fairseq", text)
+    # So little training leaves a model that never ends: both stop it at the same length.
+    assert re.search(r"CTranslate2 \(3 of 3 as in fairseq", text)
     assert len(re.findall(r"^  -> ", text, re.MULTILINE)) == 3
 
 
