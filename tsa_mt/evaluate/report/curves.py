@@ -139,10 +139,10 @@ def _gates(entry: Entry) -> List[Html]:
 
 
 def _mixture_name(mixture: str) -> str:
-    """``attention_2``, of which leaf 2 learns, is the attention of leaf 2."""
-    name, _, leaf = mixture.rpartition("_")
-    if name and leaf.isdecimal():
-        return f"{name.capitalize()}, weights for the {leaf_name(int(leaf))}"
+    """``attention_2`` is one of several mixtures that a module makes."""
+    name, _, mixed = mixture.rpartition("_")
+    if name and mixed.isdecimal():
+        return f"{name.capitalize()}, weights in mixture {mixed}"
     return f"{(mixture or 'gates').capitalize()}, weights"
 
 
