@@ -8,21 +8,13 @@ from html.parser import HTMLParser
 import pytest
 
 from tsa_mt.cli import main as tsa_mt_cli
-from tsa_mt.evaluate.report.charts import (
-    STRETCHES,
-    Mark,
-    Series,
-    condense,
-    line_chart,
-    linear_axis,
-    log_axis,
-    scatter,
-    tick_labels,
-)
+from tsa_mt.evaluate.report.axes import linear_axis, log_axis, tick_labels
 from tsa_mt.evaluate.report.diversity import trend
 from tsa_mt.evaluate.report.drawing import draw_tree
+from tsa_mt.evaluate.report.lines import STRETCHES, Series, condense, line_chart
 from tsa_mt.evaluate.report.markup import Html, element, text
 from tsa_mt.evaluate.report.samples import mark_differences
+from tsa_mt.evaluate.report.scatter import Mark, scatter
 from tsa_mt.evaluate.report.wording import duration, memory, number, scaled
 
 VOID = {"br", "hr", "meta"}
@@ -273,6 +265,15 @@ def test_images_have_accuracy_instead_of_bleu(write_run, tmp_path):
     assert "the same class" in page.words("p")
 
 
+def test_runs_stand_in_the_order_in_which_they_were_named(write_run, tmp_path):
+    write_run(tmp_path / "a", seed=1, sets=()), write_run(tmp_path / "b", "okddip", sets=())
+    write_run(tmp_path / "c", seed=2, sets=())
+    out = tmp_path / "r.html"
+    names = [f"{tmp_path}/{name}/" for name in "cba"]
+    assert tsa_mt_cli(["report", *names, "--out", str(out)]) == 0
+    assert Page(out.read_text()).texts["h2"][-3:] == ["c", "b", "a"]
+
+
 def test_many_runs_are_folded(write_run, tmp_path):
     folders = [write_run(tmp_path / f"s{n}", seed=n, sets=()) for n in range(1, 6)]
     assert ("open", None) not in report(*folders).attributes
@@ -321,6 +322,8 @@ def test_an_earlier_report_is_replaced_and_other_files_are_not(folders, tmp_path
 def test_a_run_is_given_once_and_must_be_one(folders, tmp_path, capsys):
     arguments = [folders[0], folders[0], "--out", tmp_path / "r.html"]
     assert "is named twice; give every run once" in command(capsys, *arguments)[1]
+    named = f"tsa={folders[0]}"
+    assert "is not a folder" in command(capsys, named, "--out", tmp_path / "r.html")[1]
     assert "has no run.json" in command(capsys, tmp_path, "--out", tmp_path / "r.html")[1]
     assert not list(tmp_path.iterdir())
 

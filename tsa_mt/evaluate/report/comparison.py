@@ -1,6 +1,7 @@
 """The tables of ``tsa-mt compare`` on the page, and which runs are one system."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import List, Optional, Sequence
 
 from tsa_mt.evaluate.compare import SHOWN, cost_figures, curve_figures, score_figures
@@ -37,13 +38,16 @@ def read_group(folders: Sequence[str]) -> Group:
         FileNotFoundError: A folder is not that of a run.
         ValueError: A record is damaged.
     """
+    for folder in folders:
+        if not Path(folder).is_dir():
+            read_run(folder)  # says what is wrong
     try:
         systems = read_systems(folders)
     except (KeyError, TypeError, ValueError) as error:
         return Group([read_run(folder) for folder in folders], [], _sentence(error))
-    order = {str(folder): number for number, folder in enumerate(folders)}
+    order = [Path(folder) for folder in folders]
     runs = [run for system in systems for run in system.runs]
-    return Group(sorted(runs, key=lambda run: order[str(run.path)]), systems)
+    return Group(sorted(runs, key=lambda run: order.index(run.path)), systems)
 
 
 def _sentence(error: Exception) -> str:

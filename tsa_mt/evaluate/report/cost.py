@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from tsa_mt.evaluate.report.charts import Mark, scatter
 from tsa_mt.evaluate.report.entry import Entry
 from tsa_mt.evaluate.report.markup import Html, element, join, missing
+from tsa_mt.evaluate.report.scatter import Mark, scatter
 from tsa_mt.evaluate.report.wording import duration_unit, prefix_for
 from tsa_mt.evaluate.run_folder import ResultKey
 

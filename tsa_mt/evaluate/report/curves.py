@@ -2,8 +2,8 @@
 
 from typing import Dict, List, Sequence, Tuple
 
-from tsa_mt.evaluate.report.charts import Series, line_chart
 from tsa_mt.evaluate.report.entry import INNER, Entry
+from tsa_mt.evaluate.report.lines import Series, line_chart
 from tsa_mt.evaluate.report.markup import Html, element, join, missing
 from tsa_mt.evaluate.report.wording import leaf_name, leaf_of
 

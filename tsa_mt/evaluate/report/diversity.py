@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import List, Optional, Sequence, Tuple
 
-from tsa_mt.evaluate.report.charts import Point, Series, line_chart
 from tsa_mt.evaluate.report.entry import INNER, Entry
+from tsa_mt.evaluate.report.lines import Point, Series, line_chart
 from tsa_mt.evaluate.report.markup import Html, element, join, missing
 from tsa_mt.evaluate.report.wording import percent
 
