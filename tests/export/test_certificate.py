@@ -39,10 +39,16 @@ def pretended(monkeypatch):
         scores = [Score("BLEU", bleu, "signature", ""), Score("chrF2", 60.0, "signature", "")]
         return certificate.Decoded([("a",)] * 20, scores, 10.0)
 
-    def after(folder, reference):
-        small = (folder / "model.bin").stat().st_size < 60_000
-        return decoded(BASE - (2.0 if small else 0.1))
+    fill, stored = certificate.Export.fill, {}
 
+    def noted(export, folder, quantization):
+        stored[folder] = quantization
+        fill(export, folder, quantization)
+
+    def after(folder, reference):
+        return decoded(BASE - (2.0 if stored[folder] == "int8" else 0.1))
+
+    monkeypatch.setattr(certificate.Export, "fill", noted)
     monkeypatch.setattr(command, "decode_before", lambda export, reference: decoded(BASE))
     monkeypatch.setattr(certificate, "decode_after", after)
 

@@ -269,6 +269,7 @@ def _certificate(
     args: argparse.Namespace, export: Export, folder: Path, reference: Reference
 ) -> dict:
     """Compares; raises ValueError if the export loses more than it may."""
+    print(f"comparing with the checkpoint on {reference.name}", flush=True)
     before = decode_before(export, reference)
     certificate = certify(export, folder, reference, before, args.max_bleu_drop)
     if not certificate["passed"]:
