@@ -57,7 +57,8 @@ def test_the_leader_is_the_plain_network_under_its_own_names(name, build):
 @pytest.mark.parametrize(
     ("name", "tree"),
     [("resnet20", "tsa"), ("resnet20", "ladder"), ("resnet20", "peers"), ("vgg16_mlp", "12(1,2)")]
-    + [("mobilenetv3_large", "tsa"), ("wrn40_1", "ladder"), ("resnet18_cifar", "4(4,8)")],
+    + [("mobilenetv3_large", "tsa"), ("wrn40_1", "ladder"), ("resnet18_cifar", "4(4,8)")]
+    + [("densenet40_12", "12(6,10)")],
 )
 def test_every_leaf_is_a_plain_network_of_its_own_length(name, tree, build):
     need(name)
@@ -312,10 +313,28 @@ def test_leaves_may_share_the_leaders_classifier(build):
     assert len({id(projection.weight) for projection in model.projections}) == 1
 
 
-def test_branches_of_a_densenet_must_be_equally_deep(build):
+def test_longer_branches_of_a_densenet_are_wider_and_ahbf_fuses_them(build):
     pytest.importorskip("pytorchcv")
-    with pytest.raises(ValueError, match="leaf 1 .* has 180 features and the leader has 132"):
-        build("densenet40_12", tree="12(6,10)")
+    model = build("densenet40_12", tree="ladder", kd_objective="ahbf").train()
+    assert str(model.tree) == "12(6,10,14,18)"
+    assert [p.weight.shape[1] for p in model.projections] == [132, 180, 228, 276]
+    kernels = [merge.convolution.weight.shape[:2] for merge in model.objective.merges]
+    assert kernels == [(180, 132 + 180), (228, 180 + 228), (276, 228 + 276)]
+    step(model, images(2))
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"branch_projection": "shared"}, "leaf 1 .* has 180 features and the leader has 132, so"),
+        ({"kd_objective": "okddip"}, "'okddip' fuses features of one width, .* have 132, 180; "),
+    ],
+)
+def test_leaves_of_several_widths_are_refused_where_one_is_needed(options, message, build):
+    pytest.importorskip("pytorchcv")
+    with pytest.raises(ValueError, match=message):
+        build("densenet40_12", tree="12(6,10)", **options)
 
 
 def test_bf16_autocast_keeps_parameters_statistics_and_features_in_float32(build):

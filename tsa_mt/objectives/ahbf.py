@@ -81,13 +81,14 @@ class AHBF(Objective):
     Config = AHBFConfig
     default_tree = "ladder"
     fuses_features = True
+    fuses_widths = True
     ordered = True
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        levels = range(1, self.leaves)
-        self.merges = nn.ModuleList(self.fusion.merge(self.feature_dim) for _ in levels)
-        self.gates = nn.ModuleList(self.fusion.gate(self.feature_dim, 2) for _ in levels)
+        dims = self.leaf_dims
+        self.merges = nn.ModuleList(map(self.fusion.merge, dims, dims[1:]))
+        self.gates = nn.ModuleList(self.fusion.gate(dim, 2) for dim in dims[1:])
 
     @property
     def gradients(self) -> Dict[str, Tuple[str, ...]]:

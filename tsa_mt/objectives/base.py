@@ -75,13 +75,18 @@ class Objective(nn.Module):
         label_smoothing: Used by the standalone call only; a criterion passes its own.
         trunk_dim: Width of the trunk's features; unset, that of a leaf's.
         fusion: Building blocks for trainable parts, by the kind of features: rows or feature maps.
+        leaf_dims: Width of each leaf's features; unset, all are alike.
         **options: Fields of ``Config``.
+
+    Raises:
+        ValueError: The leaves' features differ in width, and the objective cannot fuse such.
 
     Attributes:
         Config: Frozen dataclass of the options.
         name: Registered name.
         default_tree: Preset used when no tree is given.
         fuses_features: Whether `fuse` reads the leaves' features.
+        fuses_widths: Whether it can do so where they differ in width.
         ordered: Whether the leaves but the leader are not interchangeable, by their places in the
             formula or in the shapes of trainable parts.
         rescales_trunk: Whether the gradient of every fork is divided by its number of branches.
@@ -93,6 +98,7 @@ class Objective(nn.Module):
     name: str = ""
     default_tree: str = "tsa"
     fuses_features: bool = False
+    fuses_widths: bool = False
     ordered: bool = False
     rescales_trunk: bool = False
     needs_teacher: bool = False
@@ -106,6 +112,7 @@ class Objective(nn.Module):
         label_smoothing: float = 0.0,
         trunk_dim: Optional[int] = None,
         fusion: FusionModules = ROWS,
+        leaf_dims: Optional[Sequence[int]] = None,
         **options: Any,
     ):
         super().__init__()
@@ -117,7 +124,18 @@ class Objective(nn.Module):
         self.label_smoothing = label_smoothing
         self.trunk_dim = trunk_dim or feature_dim
         self.fusion = fusion
+        self.leaf_dims = tuple(leaf_dims or [feature_dim] * len(tree.leaves))
+        self._check_widths()
         self.config = self.Config(**options)
+
+    def _check_widths(self) -> None:
+        uneven = len(set(self.leaf_dims)) > 1
+        if uneven and self.fuses_features and not self.fuses_widths:
+            widths = ", ".join(map(str, self.leaf_dims))
+            raise ValueError(
+                f"objective {self.name!r} fuses features of one width, but the leaves of tree "
+                f"'{self.tree}' have {widths}; make its branches equally deep"
+            )
 
     @property
     def leaves(self) -> int:
@@ -462,6 +480,7 @@ def build_objective(
     label_smoothing: float = 0.0,
     trunk_dim: Optional[int] = None,
     fusion: FusionModules = ROWS,
+    leaf_dims: Optional[Sequence[int]] = None,
     **options: Any,
 ) -> Objective:
     """Builds an objective by name, with the published value for every option left out.
@@ -474,6 +493,7 @@ def build_objective(
         label_smoothing: Mass taken from the true class in the task losses.
         trunk_dim: Width of the trunk's features; unset, that of a leaf's.
         fusion: Building blocks for trainable parts, by the kind of features.
+        leaf_dims: Width of each leaf's features; unset, all are alike.
         **options: The objective's options (the command line's flags without ``--kd-``).
 
     Raises:
@@ -489,6 +509,7 @@ def build_objective(
         label_smoothing=label_smoothing,
         trunk_dim=trunk_dim,
         fusion=fusion,
+        leaf_dims=leaf_dims,
         **options,
     )
 

@@ -16,27 +16,28 @@ class FusionModules:
     """Builders of fusion modules for one kind of features.
 
     Attributes:
-        merge: ``merge(dim)`` turns two features of that width into one: ``module(first, second)``.
+        merge: ``merge(first, second)`` turns features of these two widths into one of the second:
+            ``module(first, second)``.
         gate: ``gate(dim, outputs)`` turns a feature into non-negative weights ``(..., outputs)``
             that sum to 1.
         trunk_gate: The same for the trunk's hidden state, which no norm has seen.
     """
 
-    merge: Callable[[int], nn.Module]
+    merge: Callable[[int, int], nn.Module]
     gate: Callable[[int, int], nn.Module]
     trunk_gate: Callable[[int, int], nn.Module]
 
 
 class RowMerge(nn.Module):
-    """``LayerNorm(W [first; second] + b)``, row by row."""
+    """``LayerNorm(W [first; second] + b)``, row by row, as wide as the second."""
 
-    def __init__(self, dim: int):
+    def __init__(self, first: int, second: int):
         super().__init__()
-        self.linear = nn.Linear(2 * dim, dim)
-        self.norm = nn.LayerNorm(dim)
+        self.linear = nn.Linear(first + second, second)
+        self.norm = nn.LayerNorm(second)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Merges two ``(..., dim)`` features into one."""
+        """Merges ``(..., first)`` and ``(..., second)`` features into one."""
         return self.norm(self.linear(torch.cat([first, second], dim=-1)))
 
 

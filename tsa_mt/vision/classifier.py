@@ -27,7 +27,7 @@ class TreeNetwork(nn.Module):
         leader: The plain network's pieces, which stay registered elsewhere.
 
     Raises:
-        ValueError: A branch's features are not as wide as the leader's.
+        ValueError: A branch that shares the leader's classifier has not as many features.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class TreeNetwork(nn.Module):
         on_leader = {node.index for node in tree.leader}
         for leaf, path in enumerate(tree.paths[1:], start=1):
             donor = backbone.build(num_classes, backbone.stages_for(path[-1].start, path[-1].stop))
-            _check_width(backbone, tree, leaf, donor, leader)
+            if shared_classifier:
+                _check_width(tree, leaf, donor, leader)
             for node in path:
                 if node.index not in on_leader and str(node.index) not in self.nodes:
                     self._adopt(node, donor)
@@ -68,12 +69,12 @@ class TreeNetwork(nn.Module):
             self.stems[str(node.index)] = donor.stem
 
 
-def _check_width(backbone: Backbone, tree: Tree, leaf: int, donor: Pieces, leader: Pieces) -> None:
+def _check_width(tree: Tree, leaf: int, donor: Pieces, leader: Pieces) -> None:
     if donor.feature_dim != leader.feature_dim:
         raise ValueError(
             f"leaf {leaf} of tree '{tree}' has {donor.feature_dim} features and the leader has "
-            f"{leader.feature_dim}: every unit of {backbone.name} widens the map, so all its "
-            f"branches must be {tree.depth} units deep"
+            f"{leader.feature_dim}, so that they cannot share a classifier; use "
+            f"--branch-projection separate"
         )
 
 

@@ -16,16 +16,17 @@ class MapMerge(nn.Module):
     """``BatchNorm(1x1 convolution of [first; second])``, without an activation.
 
     Args:
-        dim: Channels of each map, and of the result.
+        first: Channels of the first map.
+        second: Channels of the second map, and of the result.
     """
 
-    def __init__(self, dim: int):
+    def __init__(self, first: int, second: int):
         super().__init__()
-        self.convolution = nn.Conv2d(2 * dim, dim, 1)
-        self.norm = nn.BatchNorm2d(dim)
+        self.convolution = nn.Conv2d(first + second, second, 1)
+        self.norm = nn.BatchNorm2d(second)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Two ``(batch, dim, height, width)`` maps to one."""
+        """Two ``(batch, channels, height, width)`` maps to one."""
         return self.norm(self.convolution(torch.cat([first, second], dim=1)))
 
 

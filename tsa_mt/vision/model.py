@@ -154,6 +154,7 @@ class TreeClassifier(BaseFairseqModel):
                 num_classes=num_classes,
                 trunk_dim=trunk,
                 fusion=MAPS if last == width else FEATURES,
+                leaf_dims=[p.weight.shape[1] for p in model.runner.projections()],
                 **options,
             )
 
