@@ -232,7 +232,7 @@ def test_damaged_logs_and_certificates_are_said_and_the_rest_is_shown(write_run,
     assert "ensemble: 1 translations cannot be set beside 40" in words
     assert "certificate.json cannot be read" in words
     assert "x/certificate.json holds no certificate." in words
-    assert "only the leader has translated it" in words
+    assert "translated by leader. The other leaves have not translated it" in words
 
 
 def test_paired_tests_are_made_on_demand(folders):

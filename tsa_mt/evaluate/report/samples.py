@@ -12,6 +12,10 @@ from tsa_mt.evaluate.run_folder import Result, ResultKey
 
 SHOWN = 4
 LONGEST = 600
+LEAVES = (
+    "The other leaves have not translated it: decode leaf K with --model-overrides "
+    "\"{'decode_branch': K}\", all leaves together with K = -1."
+)
 
 
 @dataclass
@@ -24,6 +28,7 @@ class Samples:
         sources: Source sentences; empty if the logs have none.
         targets: References as the dictionary knows them; empty if the logs have none.
         problems: A sentence about each log that cannot be used.
+        alone: What to say if there is one system only.
     """
 
     title: str = ""
@@ -31,6 +36,7 @@ class Samples:
     sources: List[str] = field(default_factory=list)
     targets: List[str] = field(default_factory=list)
     problems: List[str] = field(default_factory=list)
+    alone: str = ""
 
     def add(self, name: str, result: Result) -> None:
         """Reads a log; one that is damaged or of another length becomes a problem."""
@@ -61,7 +67,7 @@ def samples_of_run(entry: Entry) -> Samples:
     (model, test_set), keys = min(
         groups.items(), key=lambda item: (-len(item[1]), item[0][0] != "best", item[0])
     )
-    samples = Samples(f"{test_set}, model '{model}'")
+    samples = Samples(f"{test_set}, model '{model}'", alone=LEAVES if entry.leaves > 1 else "")
     for key in sorted(keys, key=_order):
         samples.add(key.leaf, entry.run.results[key])
     return samples
@@ -138,10 +144,7 @@ def _choose(different: List[float]) -> Tuple[List[int], List[int]]:
 def _summary(samples: Samples, different: List[float]) -> str:
     names = list(samples.systems)
     if len(names) == 1:
-        return (
-            f"{samples.title}: only the {names[0]} has translated it; decode a leaf with "
-            f"--model-overrides \"{{'decode_branch': K}}\", all leaves together with K = -1."
-        )
+        return f"{samples.title}, translated by {names[0]}. {samples.alone}".strip()
     same = sum(distance == 0 for distance in different)
     share = percent(100 * same / max(1, len(different)))
     return (
