@@ -202,7 +202,7 @@ def test_int8_has_a_byte_a_weight_a_scale_a_row_and_positions_in_float():
         model = text(share_all_embeddings=True).plain().model()
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = sum(p.numel() for p in model.parameters() if p.ndim == 1)
-    positions = 2 * (1024 + 2) * 64  # both sides, fairseq's table with pad and what is before it
+    positions = (1024 + 2) * 64  # alike on both sides: fairseq's table, with pad and what precedes
     scales = sum(len(p) for p in matrices)
     weights = sum(p.numel() for p in matrices)
     assert found.bytes["int8"] == weights + 4 * (scales + vectors + positions)

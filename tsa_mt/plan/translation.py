@@ -123,15 +123,17 @@ class TranslationSubject(Subject):
     def deployed_bytes(self, model: nn.Module) -> Dict[str, int]:
         """Sizes of the stock fairseq export and of CTranslate2's int8.
 
-        CTranslate2 keeps matrices in int8 with one float32 scale a row, and positions in float32.
+        CTranslate2 keeps matrices in int8 with one float32 scale a row, and positions in float32;
+        tables of positions that are alike it keeps once.
         """
         own = [tensor for _, tensor in of_leader(model.named_parameters())]
         rounded = sum(t.numel() + 4 * len(t) if t.ndim > 1 else 4 * t.numel() for t in own)
-        positions = sum(
-            module.weights.numel()
+        tables = {
+            module.weights.shape
             for _, module in of_leader(model.named_modules())
             if isinstance(module, SinusoidalPositionalEmbedding)
-        )
+        }
+        positions = sum(shape.numel() for shape in tables)
         return {"fp32": 4 * sum(t.numel() for t in own), "int8": rounded + 4 * positions}
 
 
