@@ -104,9 +104,7 @@ def _languages(task: dict, folder: Path) -> Tuple[str, str]:
     return source, target
 
 
-def find_subwords(
-    folder: Path, languages: Tuple[str, str], above: bool = True
-) -> Dict[str, Path]:
+def find_subwords(folder: Path, languages: Tuple[str, str], above: bool = True) -> Dict[str, Path]:
     """The subword model in the nearest folder that has one.
 
     Args:
