@@ -12,10 +12,11 @@ The naive variant: the mean logit of all leaves teaches each of them::
 * Weight ``a`` = .5, temperature ``T`` = 4, no ramp-up.
 * Direction: ``KL(mean || leaf)``. Detached: the mean.
 * Summed over leaves.
+* Every leaf sees its own augmentation of an image (``own_augmentation``); text has none.
 * With one leaf it is the plain task loss, of weight 1.
 
-Not here: the paper's other ways of combining logits (linear, minimum, general) and its separate
-augmentation of every network's input. The paper's peers are whole networks (tree ``peers``).
+Not here: the paper's other ways of combining logits (linear, minimum, general). The paper's peers
+are whole networks (tree ``peers``).
 """  # noqa: E501
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objec
 from tsa_mt.objectives.config import (
     ObjectiveConfig,
     detach_option,
+    own_augmentation_option,
     share_option,
     temperature_option,
 )
@@ -42,6 +44,7 @@ class KDCLConfig(ObjectiveConfig):
     weight: float = share_option(0.5)
     temperature: float = temperature_option(4.0)
     detach: bool = detach_option(True)
+    own_augmentation: bool = own_augmentation_option(True)
 
 
 @register_objective("kdcl")
