@@ -1,6 +1,7 @@
 """Translating with a ``--to huggingface`` folder, through transformers' beam search."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -92,7 +93,12 @@ def _marian() -> type:
     try:
         from transformers import MarianMTModel
     except ImportError as error:
-        raise ValueError(
-            "transformers is not installed; install it with: pip install 'tsa-mt[huggingface]'"
-        ) from error
+        if find_spec("transformers") is None:
+            reason = "is not installed; install it with: pip install 'tsa-mt[huggingface]'"
+        else:
+            reason = (
+                f"is installed, but its Marian model cannot be imported ({error}); often a "
+                "torchvision that was built for another torch is the cause: reinstall or remove it"
+            )
+        raise ValueError(f"transformers {reason}") from error
     return MarianMTModel
