@@ -55,10 +55,14 @@ def start(*command: object, cwd: Path | None = None) -> subprocess.Popen:
 def finish(*processes: subprocess.Popen) -> list[str]:
     """Waits for commands that run side by side; what they printed."""
     printed = []
-    for process in processes:
-        out, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error[-3000:]
-        printed.append(out)
+    try:
+        for process in processes:
+            out, error = process.communicate(timeout=550)
+            assert process.returncode == 0, error[-3000:]
+            printed.append(out)
+    finally:  # none outlives the test that waited for it
+        for process in processes:
+            process.kill()
     return printed
 
 
