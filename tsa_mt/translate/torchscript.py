@@ -31,9 +31,9 @@ class TorchScriptTranslator(Translator):
     ) -> List[List[Tuple[Sequence[str], float]]]:
         """See `Translator.decode_batch`."""
         beam = self.decoding.beam
-        found = self.program(
-            [list(pieces) for pieces in sentences], beam, beam, self.decoding.lenpen
-        )
+        batch = [list(pieces) for pieces in sentences]
+        with torch.jit.optimized_execution(False):  # which costs seconds and gains nothing here
+            found = self.program(batch, beam, beam, self.decoding.lenpen)
         return [[(pieces, score) for score, pieces in row] for row in found]
 
 
