@@ -49,7 +49,9 @@ export FIND_TORCH CHECK_PYTHON SITE PIN_TORCH
 
 # Built in this order: a torch first (fairseq's build needs one, and pip would take a larger one
 # than necessary), then fairseq by hash, then this project in place under constraints. A fairseq
-# of the given Python is not enough: its commands would be missing here.
+# of the given Python is not enough: its commands would be missing here. Nothing here needs the
+# torchvision and torchaudio that pytorchcv and fairseq declare, and where they were built for
+# another torch they break transformers.
 $(STAMP): setup.py constraints.txt fairseq-hashes.txt
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@set -e; test -x $(BIN)/python || { \
@@ -64,6 +66,8 @@ $(STAMP): setup.py constraints.txt fairseq-hashes.txt
 	$(PIP) install $$(test -x $(BIN)/fairseq-train || echo --ignore-installed) \
 	    --no-build-isolation --no-deps --require-hashes -r fairseq-hashes.txt
 	$(PIP) install -c $(VENV)/torch.txt -c constraints.txt --no-build-isolation -e ".[test]"
+	@for name in torchvision torchaudio; do \
+	    $(BIN)/python -c "import $$name" 2>/dev/null || $(PIP) uninstall -q -y $$name; done
 	@touch $(STAMP)
 
 demo: $(STAMP)

@@ -61,7 +61,7 @@ setup(
         "track": TRACK,
         "demo": DEMO,
         "vision": VISION,
-        "test": TEST + DATA + DEPLOY + TRACK + DEMO + VISION,
+        "test": TEST + DATA + DEPLOY + HUGGINGFACE + TRACK + DEMO + VISION,
     },
     entry_points={"console_scripts": ["tsa-mt = tsa_mt.cli:main"]},
     classifiers=[

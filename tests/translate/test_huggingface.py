@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import sys
+import types
 
 import pytest
 
@@ -24,4 +25,15 @@ def test_a_transformers_that_does_not_load_is_told_from_one_that_is_not_there(
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.setattr(huggingface, "find_spec", lambda name: found)
     with pytest.raises(ValueError, match=words):
+        huggingface._marian()
+
+
+def test_a_library_of_transformers_that_does_not_load_is_told_from_none(monkeypatch):
+    class Broken(types.ModuleType):
+        def __getattr__(self, name):
+            raise OSError("Could not load this library: _torchaudio.so")
+
+    monkeypatch.setitem(sys.modules, "transformers", Broken("transformers"))
+    monkeypatch.setattr(huggingface, "find_spec", lambda name: object())
+    with pytest.raises(ValueError, match="imported .*_torchaudio.so.*built for another torch"):
         huggingface._marian()

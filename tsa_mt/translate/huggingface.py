@@ -92,13 +92,13 @@ def load(
 def _marian() -> type:
     try:
         from transformers import MarianMTModel
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:  # a library of it may not load
         if find_spec("transformers") is None:
             reason = "is not installed; install it with: pip install 'tsa-mt[huggingface]'"
         else:
             reason = (
-                f"is installed, but its Marian model cannot be imported ({error}); often a "
-                "torchvision that was built for another torch is the cause: reinstall or remove it"
+                f"is installed, but its Marian model cannot be imported ({error}); often the cause "
+                "is a torchvision or torchaudio built for another torch: reinstall or remove it"
             )
         raise ValueError(f"transformers {reason}") from error
     return MarianMTModel
