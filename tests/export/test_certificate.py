@@ -37,7 +37,7 @@ def pretended(monkeypatch):
 
     def decoded(bleu):
         scores = [Score("BLEU", bleu, "signature", ""), Score("chrF2", 60.0, "signature", "")]
-        return certificate.Decoded([("a",)] * 20, scores, 10.0)
+        return certificate.Decoded([("a",)] * 20, scores, 10.0, "float32")
 
     fill, stored = certificate.Export.fill, {}
 
@@ -102,6 +102,8 @@ def test_a_certificate_counts_and_scores_what_the_models_say(
     assert found["reference"]["sentences"] == 61
     assert found["identical"] + found["different"] == 61
     assert found["export"]["quantization"] == "int8"
+    assert found["before"]["compute_type"] == "float32"
+    assert found["after"]["compute_type"].startswith("int8")
     assert found["bleu_drop"] == pytest.approx(
         found["before"]["scores"][0]["score"] - found["after"]["scores"][0]["score"]
     )
@@ -118,6 +120,7 @@ def test_too_large_a_drop_writes_nothing_and_names_what_would_pass(
     assert "more than --max-bleu-drop 0.3 allows; nothing was written; these" in done.error
     passing = done.error.partition("would pass: ")[2]
     assert "float16 (-0.10 BLEU, " in passing
+    assert "bytes, computed here in float32)" in passing
     assert passing.index("float16") < passing.index("float32")  # the smaller model first
     assert "int8 (" not in passing
     assert list(tmp_path.iterdir()) == []

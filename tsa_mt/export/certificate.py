@@ -77,16 +77,33 @@ class Decoded(NamedTuple):
         tokens: Pieces of the best translation of every sentence.
         scores: BLEU and chrF of their text.
         speed: Sentences per second.
+        compute_type: Type of number that the library computed with, which need not be the stored
+            one: CTranslate2 converts what a processor is not good at.
     """
 
     tokens: List[Tuple[str, ...]]
     scores: List[Score]
     speed: float
+    compute_type: str
 
     @property
     def bleu(self) -> float:
         """Its BLEU."""
         return self.scores[0].score
+
+
+class Alternative(NamedTuple):
+    """Another quantization that would pass.
+
+    Attributes:
+        drop: BLEU that it loses.
+        bytes: Size of the model.
+        compute_type: Type of number that it was computed with.
+    """
+
+    drop: float
+    bytes: int
+    compute_type: str
 
 
 def decode_before(export: Export, reference: Reference) -> Decoded:
@@ -116,7 +133,10 @@ def _decode(translator: Translator, reference: Reference) -> Decoded:
     best = [found[0] for found in translator.translate_tokens(reference.sources)]
     seconds = time.perf_counter() - start
     scores = score([hypothesis.text for hypothesis in best], [reference.targets])
-    return Decoded([hypothesis.tokens for hypothesis in best], scores, len(best) / seconds)
+    # Everything but CTranslate2 computes in fp32 on a CPU.
+    compute_type = getattr(getattr(translator, "model", None), "compute_type", "float32")
+    tokens = [hypothesis.tokens for hypothesis in best]
+    return Decoded(tokens, scores, len(best) / seconds, compute_type)
 
 
 def certify(
@@ -164,7 +184,12 @@ def certify(
 
 def _side(decoded: Decoded, size: Optional[int]) -> dict:
     scores = [{k: v for k, v in asdict(s).items() if k != "details"} for s in decoded.scores]
-    return {"scores": scores, "bytes": size, "sentences_per_second": round(decoded.speed, 2)}
+    return {
+        "scores": scores,
+        "bytes": size,
+        "sentences_per_second": round(decoded.speed, 2),
+        "compute_type": decoded.compute_type,
+    }
 
 
 def header(
@@ -221,30 +246,36 @@ def summary(certificate: dict) -> str:
 
 def passing(
     export: Export, reference: Reference, before: Decoded, max_bleu_drop: float
-) -> Dict[str, Tuple[float, int]]:
+) -> Dict[str, Alternative]:
     """The other quantizations of a format that lose no more BLEU than they may.
 
     Returns:
-        BLEU that is lost, and bytes of the model, by quantization; the smallest model first.
+        What they are like, by name; the smallest model first.
     """
-    found: Dict[str, Tuple[float, int]] = {}
+    found: Dict[str, Alternative] = {}
     for quantization in FORMATS[export.to].quantizations:
         if quantization == export.quantization:
             continue
         with TemporaryDirectory() as place:
             folder = Path(place)
             export.fill(folder, quantization)
-            drop = before.bleu - decode_after(folder, reference).bleu
-            if drop <= max_bleu_drop:
-                found[quantization] = (drop, (folder / FORMATS[export.to].file).stat().st_size)
-    return dict(sorted(found.items(), key=lambda item: item[1][1]))
+            after = decode_after(folder, reference)
+            size = (folder / FORMATS[export.to].file).stat().st_size
+            if before.bleu - after.bleu <= max_bleu_drop:
+                drop = before.bleu - after.bleu
+                found[quantization] = Alternative(drop, size, after.compute_type)
+    return dict(sorted(found.items(), key=lambda item: item[1].bytes))
 
 
-def refusal(certificate: dict, others: Dict[str, Tuple[float, int]]) -> str:
+def refusal(certificate: dict, others: Dict[str, Alternative]) -> str:
     """Why an export is refused, and what would pass."""
     before, after = (certificate[side]["scores"][0]["score"] for side in ("before", "after"))
     kind = certificate["export"]["quantization"] or certificate["export"]["format"]
-    named = [f"{name} ({-drop:+.2f} BLEU, {size:,} bytes)" for name, (drop, size) in others.items()]
+    named = [
+        f"{name} ({-other.drop:+.2f} BLEU, {other.bytes:,} bytes, computed here in "
+        f"{other.compute_type})"
+        for name, other in others.items()
+    ]
     advice = (
         f"these quantizations would pass: {', '.join(named)}"
         if named
