@@ -49,8 +49,10 @@ class Study:
         command += ["--source-lang", "en", "--target-lang", "de", "--arch", ARCH]
         command += ["--share-all-embeddings", "--dropout", 0.1, "--label-smoothing", 0.1]
         command += ["--criterion", "online_kd", "--kd-objective", objective]
-        command += ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", 0.0025]
-        command += ["--lr-scheduler", "inverse_sqrt", "--warmup-updates", 200]
+        command += ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", 0.005]
+        # Down to zero: a run this short otherwise ends where its last steps happen to leave it.
+        command += ["--lr-scheduler", "polynomial_decay", "--total-num-update", self.updates]
+        command += ["--warmup-updates", 200]
         command += ["--max-tokens", self.max_tokens, "--max-update", self.updates]
         command += ["--required-batch-size-multiple", 1, "--num-workers", 0, "--seed", self.seed]
         command += ["--save-dir", self.out / objective, "--no-epoch-checkpoints"]
