@@ -5,7 +5,7 @@
 takes the data that examples/demo/run.py prepared, trains `tree_transformer_tiny` once for each
 objective with the published defaults, translates the test set with the leader of each, and prints
 a table of BLEU with its distance from the chain (the plain network). It shows that every objective
-trains through `fairseq-train`; a corpus of templates and a minute of training say nothing about
+trains through `fairseq-train`; a corpus of templates and minutes of training say nothing about
 which method is better. The teachers of `kd`, `kd_hinton` and `sokd` are the chain's checkpoint.
 Rows whose CSV line is there already are not run again.
 """
@@ -131,7 +131,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("demo-out"), help="the demo's folder")
     parser.add_argument("--out", type=Path, default=Path("methods-out"), help="checkpoints, logs")
     parser.add_argument("--csv", type=Path, help="the table (OUT/results.csv)")
-    parser.add_argument("--updates", type=int, default=700, help="updates of every method (700)")
+    parser.add_argument("--updates", type=int, default=2000, help="updates of every method (2000)")
     parser.add_argument("--max-tokens", type=int, default=1200, help="target tokens (1200)")
     parser.add_argument("--seed", type=int, default=1, help="seed of every method (1)")
     parser.add_argument("names", nargs="*", help="objectives (all)")
