@@ -112,7 +112,9 @@ def default_tree(objective: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``tsa-mt options``."""
-    parser.add_argument("name", nargs="?", help="show only flags with this in their name, e.g. kd-weight")
+    parser.add_argument(
+        "name", nargs="?", help="show only flags with this in their name, e.g. kd-weight"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -223,10 +223,11 @@ def test_views_of_their_own_reach_both_dropout_passes(build):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_only_pcl_and_kdcl_ask_for_several_views_and_only_where_they_have_several_leaves(name, build):
+def test_only_pcl_and_kdcl_ask_for_a_view_per_leaf(name, build):
+    several = name in ("pcl", "kdcl")
     tree = "chain" if OBJECTIVES[name].needs_bridge else "6(3,3)"
-    assert build(kd_objective=name, tree=tree).objective.views == (2 if name in ("pcl", "kdcl") else 1)
-    if name in ("pcl", "kdcl"):
+    assert build(kd_objective=name, tree=tree).objective.views == (2 if several else 1)
+    if several:
         assert build(kd_objective=name, tree="chain").objective.views == 1
         same = build(kd_objective=name, tree=tree, kd_own_augmentation="no")
         assert same.objective.views == 1
