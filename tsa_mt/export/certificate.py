@@ -133,10 +133,8 @@ def _decode(translator: Translator, reference: Reference) -> Decoded:
     best = [found[0] for found in translator.translate_tokens(reference.sources)]
     seconds = time.perf_counter() - start
     scores = score([hypothesis.text for hypothesis in best], [reference.targets])
-    # Everything but CTranslate2 computes in fp32 on a CPU.
-    compute_type = getattr(getattr(translator, "model", None), "compute_type", "float32")
     tokens = [hypothesis.tokens for hypothesis in best]
-    return Decoded(tokens, scores, len(best) / seconds, compute_type)
+    return Decoded(tokens, scores, len(best) / seconds, translator.compute_type)
 
 
 def certify(
@@ -260,9 +258,9 @@ def passing(
             folder = Path(place)
             export.fill(folder, quantization)
             after = decode_after(folder, reference)
-            size = (folder / FORMATS[export.to].file).stat().st_size
-            if before.bleu - after.bleu <= max_bleu_drop:
-                drop = before.bleu - after.bleu
+            drop = before.bleu - after.bleu
+            if drop <= max_bleu_drop:
+                size = (folder / FORMATS[export.to].file).stat().st_size
                 found[quantization] = Alternative(drop, size, after.compute_type)
     return dict(sorted(found.items(), key=lambda item: item[1].bytes))
 

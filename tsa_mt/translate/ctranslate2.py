@@ -40,6 +40,7 @@ class CTranslate2Translator(Translator):
         super().__init__(codec, decoding, limit)
         self.forbidden = [[PAD]] if PAD in symbols else []
         self.model = ctranslate2.Translator(str(folder), device="cpu", intra_threads=threads)
+        self.compute_type = self.model.compute_type  # not the stored one where the CPU lacks it
         self.beam = min(decoding.beam, len(symbols) - 1)
 
     def decode_batch(self, sentences: Sequence[Sequence[str]]) -> List[List[Scored]]:

@@ -77,7 +77,10 @@ class Translator(ABC):
         on_long: Called for every sentence that is longer than ``limit`` with its index, its number
             of pieces and the number of parts it is translated in; logs a warning unless replaced.
         on_batch: Called after every batch with its number of parts; does nothing unless replaced.
+        compute_type: Type of number that is computed with, which need not be the stored one.
     """
+
+    compute_type = "float32"
 
     def __init__(self, codec: Codec, decoding: Decoding, limit: int):
         self.codec, self.decoding, self.limit = codec, decoding, limit
