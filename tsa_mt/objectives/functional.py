@@ -218,7 +218,7 @@ class _PairedKL(torch.autograd.Function):
         blocks = saved[: len(ctx.sizes)]
         targets = dict.fromkeys(target for target, _ in ctx.pairs)
         probs = dict(zip(targets, saved[len(ctx.sizes) :]))
-        edges = [(u, v, scale) for (u, v), scale in zip(ctx.pairs, grad.tolist())]
+        edges = [(u, v, scale) for (u, v), scale in zip(ctx.pairs, grad.unbind())]
         logs = [log for block in blocks for log in block]
         outs = [
             torch.empty_like(block) if need else None
@@ -238,26 +238,26 @@ class _PairedKL(torch.autograd.Function):
 def _write_kl_gradient(
     number: int,
     out: Tensor,
-    edges: Sequence[Tuple[int, int, float]],
+    edges: Sequence[Tuple[int, int, Tensor]],
     logs: Sequence[Tensor],
     probs: Dict[int, Tensor],
 ) -> None:
     """Writes the gradient of ``sum g KL(u || v)`` over edges ``(u, v, g)`` into one distribution's.
 
-    As a target it gets ``p (sum_v g (log p - log q_v) + g)``, as a student ``- sum_u g p_u``.
+    As a target it gets ``p (sum_v g (log p - log q_v) + g)``, as a student ``- sum_u g p_u``. Each g
+    stays a tensor: a number would make the host wait for the device.
     """
     taught = [(v, scale) for u, v, scale in edges if u == number]
-    total = sum(scale for _, scale in taught)
     if taught:
-        torch.add(logs[number], 1.0, out=out).mul_(total)
+        torch.add(logs[number], 1.0, out=out).mul_(sum(scale for _, scale in taught))
         for student, scale in taught:
-            out.add_(logs[student], alpha=-scale)
+            out.addcmul_(logs[student], scale, value=-1)
         out.mul_(probs[number])
     else:
         out.zero_()
     for target, student, scale in edges:
         if student == number:
-            out.add_(probs[target], alpha=-scale)
+            out.addcmul_(probs[target], scale, value=-1)
 
 
 def paired_kl(pairs: Sequence[Tuple[int, int]], *blocks: Tensor) -> Tensor:
