@@ -244,8 +244,8 @@ def _write_kl_gradient(
 ) -> None:
     """Writes the gradient of ``sum g KL(u || v)`` over edges ``(u, v, g)`` into one distribution's.
 
-    As a target it gets ``p (sum_v g (log p - log q_v) + g)``, as a student ``- sum_u g p_u``. Each g
-    stays a tensor: a number would make the host wait for the device.
+    As a target it gets ``p (sum_v g (log p - log q_v) + g)``, as a student ``- sum_u g p_u``. The g
+    stay tensors: numbers would make the host wait for the device.
     """
     taught = [(v, scale) for u, v, scale in edges if u == number]
     if taught:
