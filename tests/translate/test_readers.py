@@ -110,6 +110,29 @@ def test_batches_change_nothing(name, load, pieces):
     assert tokens(load(name).translate_tokens(some)) == tokens(alone)
 
 
+def test_batches_that_are_decoded_at_the_same_time_stay_in_order(models, load, pieces):
+    """Two threads, a batch for every two or three sentences."""
+    translator = load_translator(models.ctranslate2, threads=2, batch_tokens=20)
+    reported = []
+    translator.on_batch = reported.append
+    one, two = (found.translate_tokens(pieces) for found in (load("ctranslate2"), translator))
+    assert tokens(two) == tokens(one)
+    assert scores(two) == pytest.approx(scores(one), abs=1e-5)
+    assert len(reported) > 4
+    assert sum(reported) == len(pieces)
+
+
+def test_a_batch_that_fails_among_others_ends_the_translation(models, pieces, monkeypatch):
+    translator = load_translator(models.ctranslate2, threads=2, batch_tokens=20)
+
+    def fail(parts):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(translator, "decode_batch", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        translator.translate_tokens(pieces)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_n_best_are_different_and_the_best_comes_first(name, load, pieces):
     for hypotheses in load(name).translate_tokens(pieces[:5], n_best=5):

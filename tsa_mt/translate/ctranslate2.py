@@ -8,18 +8,19 @@ after, which matters only to a model that gives the end symbol a real chance at 
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Iterable, Iterator, List, Optional, Sequence
+
+import torch
 
 from tsa_mt.export.companions import find_subwords
 from tsa_mt.translate.subwords import find_codec
-from tsa_mt.translate.translator import Decoding, Translator
+from tsa_mt.translate.translator import Decoding, Scored, Translator
 
 END, BEGIN, PAD = "</s>", "<s>", "<blank>"
 POSITIONS = 1024
 """What fairseq's models read at most unless they are told otherwise."""
-
-Scored = Tuple[List[str], float]
 
 
 class CTranslate2Translator(Translator):
@@ -31,7 +32,8 @@ class CTranslate2Translator(Translator):
         decoding: How to search.
         limit: Most pieces of a source.
         symbols: The target vocabulary.
-        threads: Threads to compute with; 0 leaves the choice to CTranslate2.
+        threads: Batches that are decoded at the same time, each by one thread; threads that shared
+            a batch would mostly wait, the steps of a search being small.
     """
 
     def __init__(self, folder, codec, decoding: Decoding, limit: int, symbols, threads: int):
@@ -39,9 +41,19 @@ class CTranslate2Translator(Translator):
 
         super().__init__(codec, decoding, limit)
         self.forbidden = [[PAD]] if PAD in symbols else []
-        self.model = ctranslate2.Translator(str(folder), device="cpu", intra_threads=threads)
+        self.threads = threads
+        self.model = ctranslate2.Translator(
+            str(folder), device="cpu", inter_threads=threads, intra_threads=1
+        )
         self.compute_type = self.model.compute_type  # not the stored one where the CPU lacks it
         self.beam = min(decoding.beam, len(symbols) - 1)
+
+    def decode_batches(
+        self, batches: Iterable[Sequence[Sequence[str]]]
+    ) -> Iterator[List[List[Scored]]]:
+        """See `Translator.decode_batches`."""
+        with ThreadPoolExecutor(self.threads) as pool:
+            yield from pool.map(self.decode_batch, batches)
 
     def decode_batch(self, sentences: Sequence[Sequence[str]]) -> List[List[Scored]]:
         """See `Translator.decode_batch`."""
@@ -115,7 +127,8 @@ def load(
     subwords = find_subwords(place, languages, above=data is not None)
     codec = find_codec(subwords, languages, source, place)
     limit = config.get("max_source_positions", POSITIONS) - 1
-    return CTranslate2Translator(path, codec, decoding, limit, target, threads or 0)
+    threads = threads or torch.get_num_threads()
+    return CTranslate2Translator(path, codec, decoding, limit, target, threads)
 
 
 def _require_package() -> None:

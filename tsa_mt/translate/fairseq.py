@@ -21,7 +21,7 @@ from tsa_mt.export.companions import find_companions
 from tsa_mt.export.leader import tree_of
 from tsa_mt.teacher import SETTLED
 from tsa_mt.translate.subwords import Codec, find_codec
-from tsa_mt.translate.translator import Decoding, Translator
+from tsa_mt.translate.translator import Decoding, Scored, Translator
 
 MODEL = "model.pt"
 
@@ -61,9 +61,7 @@ class FairseqTranslator(Translator):
             len_penalty=decoding.lenpen,
         )
 
-    def decode_batch(
-        self, sentences: Sequence[Sequence[str]]
-    ) -> List[List[Tuple[Sequence[str], float]]]:
+    def decode_batch(self, sentences: Sequence[Sequence[str]]) -> List[List[Scored]]:
         """See `Translator.decode_batch`."""
         end = self.source.eos()
         rows = [

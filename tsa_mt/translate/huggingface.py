@@ -9,7 +9,7 @@ import torch
 
 from tsa_mt.export.huggingface import EOS, PAD, SUBWORDS, TOKENIZER, UNK, VOCABULARIES
 from tsa_mt.translate.subwords import SentencePiece
-from tsa_mt.translate.translator import Decoding, Translator
+from tsa_mt.translate.translator import Decoding, Scored, Translator
 
 
 class HuggingFaceTranslator(Translator):
@@ -29,9 +29,7 @@ class HuggingFaceTranslator(Translator):
         self.target = {number: piece for piece, number in target.items()}
         self.beam = min(decoding.beam, len(target) - 1)
 
-    def decode_batch(
-        self, sentences: Sequence[Sequence[str]]
-    ) -> List[List[Tuple[Sequence[str], float]]]:
+    def decode_batch(self, sentences: Sequence[Sequence[str]]) -> List[List[Scored]]:
         """See `Translator.decode_batch`."""
         rows = [
             torch.tensor([*(self.source.get(piece, UNK) for piece in pieces), EOS])

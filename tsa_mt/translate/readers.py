@@ -109,7 +109,7 @@ def load_translator(
             only.
         beam: Beam size.
         lenpen: Length penalty.
-        threads: Threads to compute with, for the whole process; unset, the library's own choice.
+        threads: Threads to compute with, for the whole process; unset, PyTorch's own choice.
         batch_tokens: Most source tokens of a batch, padding and end symbols included.
         max_length: Most pieces of a translation.
         min_length: Fewest pieces of a translation.

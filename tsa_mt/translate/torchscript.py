@@ -2,14 +2,14 @@
 
 import warnings
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence
 
 import torch
 
 from tsa_mt.export.companions import find_companions
 from tsa_mt.export.torchscript import MAX_LENGTH, MODEL
 from tsa_mt.translate.subwords import find_codec
-from tsa_mt.translate.translator import Decoding, Translator
+from tsa_mt.translate.translator import Decoding, Scored, Translator
 
 
 class TorchScriptTranslator(Translator):
@@ -26,9 +26,7 @@ class TorchScriptTranslator(Translator):
         super().__init__(codec, decoding, limit)
         self.program = program
 
-    def decode_batch(
-        self, sentences: Sequence[Sequence[str]]
-    ) -> List[List[Tuple[Sequence[str], float]]]:
+    def decode_batch(self, sentences: Sequence[Sequence[str]]) -> List[List[Scored]]:
         """See `Translator.decode_batch`."""
         beam = self.decoding.beam
         batch = [list(pieces) for pieces in sentences]

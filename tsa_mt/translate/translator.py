@@ -3,12 +3,15 @@
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Sequence, Tuple
+from typing import Callable, Iterable, Iterator, List, Sequence, Tuple
 
 from tsa_mt.translate.parts import divide
 from tsa_mt.translate.subwords import Codec
 
 logger = logging.getLogger(__name__)
+
+Scored = Tuple[Sequence[str], float]
+"""Pieces of a translation and its score."""
 
 # Words in a source that a dictionary would take for its own symbols; a text means none of them.
 RESERVED = frozenset({"<s>", "</s>", "<pad>", "<blank>"})
@@ -88,9 +91,7 @@ class Translator(ABC):
         self.on_batch: Callable[[int], None] = _ignore
 
     @abstractmethod
-    def decode_batch(
-        self, sentences: Sequence[Sequence[str]]
-    ) -> List[List[Tuple[Sequence[str], float]]]:
+    def decode_batch(self, sentences: Sequence[Sequence[str]]) -> List[List[Scored]]:
         """Decodes sentences of similar length together.
 
         Args:
@@ -99,6 +100,12 @@ class Translator(ABC):
         Returns:
             For every sentence up to ``beam`` pairs of pieces and score, the best first.
         """
+
+    def decode_batches(
+        self, batches: Iterable[Sequence[Sequence[str]]]
+    ) -> Iterable[List[List[Scored]]]:
+        """Decodes batches in their order; a format that can do several at once overrides it."""
+        return map(self.decode_batch, batches)
 
     def translate(self, lines: Sequence[str], n_best: int = 1) -> List[List[Hypothesis]]:
         """Translates raw text.
@@ -140,8 +147,9 @@ class Translator(ABC):
             )
         parts, owners = self._divide(sentences)
         found: List[List[Hypothesis]] = [[] for _ in parts]
-        for batch in batches([len(part) for part in parts], self.decoding.batch_tokens):
-            decoded = self.decode_batch([parts[number] for number in batch])
+        groups = list(batches([len(part) for part in parts], self.decoding.batch_tokens))
+        decodings = self.decode_batches([parts[number] for number in batch] for batch in groups)
+        for batch, decoded in zip(groups, decodings, strict=True):
             for number, hypotheses in zip(batch, decoded, strict=True):
                 found[number] = [self._hypothesis(*pair) for pair in hypotheses[:n_best]]
             self.on_batch(len(batch))
