@@ -248,6 +248,11 @@ sys.exit(main(["translate", {model!r}, "--quiet", "--window", "1"]))
 """
 
 
+def heed_interrupts():
+    """Undoes what a shell that runs the tests in the background (``make test &``) passes on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def process(tmp_path, root):
     """Starts the command in a process of its own."""
@@ -259,7 +264,9 @@ def process(tmp_path, root):
         code = SCRIPT.format(here=str(HERE), model=str(model), pause=pause)
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         environment = {**os.environ, "PYTHONPATH": str(root)}
-        child = subprocess.Popen([sys.executable, "-c", code], **pipes, env=environment)
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], **pipes, env=environment, preexec_fn=heed_interrupts
+        )
         started.append(child)
         assert child.stderr.readline() == b"ready\n"
         return child
