@@ -97,7 +97,6 @@ def conditions(checkpoint: dict, trained) -> dict:
     """What a number means nothing without."""
     cfg, extra = checkpoint["cfg"], checkpoint["extra_state"]
     model = trained.model
-    ratio = training_cost(model) / plain_cost(model)
     task, state = cfg["task"], extra["train_iterator"]
     half = "bf16 autocast" if cfg["model"]["bf16_autocast"] else "fp32"
     layout = ", channels_last" if cfg["model"]["channels_last"] else ""
@@ -115,11 +114,18 @@ def conditions(checkpoint: dict, trained) -> dict:
         "augment": task["augment"] or "okddip",
         "precision": half + layout,
         "held_out_accuracy": "" if extra.get("val_loss") is None else f"{extra['val_loss']:.2f}",
-        "parameters_ratio": f"{ratio.parameters:.2f}",
-        "macs_ratio": f"{ratio.macs:.2f}",
+        **costs(model),
         "hours": f"{extra.get('previous_training_time', 0) / 3600:.2f}",
         "torch": torch.__version__,
     }
+
+
+def costs(model) -> dict:
+    """Cost of a step in terms of the plain network's; empty where it depends on a teacher's."""
+    if model.objective.needs_teacher:
+        return {"parameters_ratio": "", "macs_ratio": ""}
+    ratio = training_cost(model) / plain_cost(model)
+    return {"parameters_ratio": f"{ratio.parameters:.2f}", "macs_ratio": f"{ratio.macs:.2f}"}
 
 
 def commit() -> str:

@@ -88,3 +88,23 @@ def test_a_row_goes_from_the_data_to_the_results_file(call, cifar, tmp_path):
     assert all(len(row["accuracy_leaves"].split()) == 4 for row in rows)
     header = (ROOT / "docs" / "results" / "cifar100.csv").read_text().split("\n")[0]
     assert results.read_text().split("\n")[0] == header
+
+
+def test_a_row_with_a_teacher_is_evaluated_without_a_claim_about_its_cost(call, cifar, tmp_path):
+    flags = ("--accept-any-md5", "--max-update", 1, "--cpu", "--disable-validation")
+    small = {"EPOCHS": "4", "VALID_SPLIT": "20", "ARCH": "tree_resnet20"}
+    done = call(EXAMPLE / "plain.sh", cifar.folder, tmp_path / "plain", *flags, **small)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    taught = ("--kd-objective", "sokd", "--kd-teacher", tmp_path / "plain" / "checkpoint_last.pt")
+    row = (EXAMPLE / "recipe.sh", "sokd", *taught, "--", cifar.folder, tmp_path / "sokd", *flags)
+    done = call(*row, **small)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    results = tmp_path / "results.csv"
+    evaluate = [sys.executable, EXAMPLE / "evaluate.py", cifar.folder, tmp_path / "sokd"]
+    done = call(*evaluate, "--hardware", "a test", "--csv", results, "--accept-any-md5")
+    assert done.returncode == 0, done.stderr
+    with open(results, newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["objective"], row["checkpoint"]) == ("sokd", "last")
+    assert (row["parameters_ratio"], row["macs_ratio"]) == ("", "")
+    assert 0 <= float(row["accuracy"]) <= 100

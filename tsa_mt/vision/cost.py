@@ -5,12 +5,13 @@ pooling are not.
 """
 
 import math
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
 
 from tsa_mt.vision.model import TreeClassifier
+from tsa_mt.vision.teacher import ImageTeacher
 
 
 class Cost(NamedTuple):
@@ -36,11 +37,31 @@ class CostRatio(NamedTuple):
     macs: float
 
 
-def training_cost(model: TreeClassifier) -> Cost:
-    """Cost of what one training step runs: every node, every classifier, the fusion modules."""
-    classifiers = sum(projection.weight.numel() for projection in model.projections)
-    macs = _count(model, lambda images: model(images, branches=True))
-    return Cost(_parameters(model), macs + classifiers)
+def training_cost(model: TreeClassifier, teacher: Optional[ImageTeacher] = None) -> Cost:
+    """Cost of what one training step trains: every node, every classifier, the fusion modules.
+
+    Args:
+        model: The tree.
+        teacher: What SOKD's bridge reads, for a model that has one. The bridge is counted, the
+            teacher is not: it is not trained.
+
+    Raises:
+        ValueError: The model's objective has a bridge, and no teacher is given.
+    """
+    if model.objective.needs_bridge and teacher is None:
+        raise ValueError(
+            f"the cost of objective {model.objective.name!r} depends on its teacher: pass it"
+        )
+    projections = list(model.projections)
+    if teacher is not None:
+        projections.append(model.bridge_projection)
+
+    def run(images: Tensor) -> None:
+        bridged = {} if teacher is None else {"teacher": teacher.run({"images": images}, images)}
+        model(images, branches=True, **bridged)
+
+    classifiers = sum(projection.weight.numel() for projection in projections)
+    return Cost(_parameters(model), _count(model, run) + classifiers)
 
 
 def plain_cost(model: TreeClassifier) -> Cost:
