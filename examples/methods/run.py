@@ -1,23 +1,27 @@
 """Every method on the demo corpus: same leader, same data, same updates, same seed.
 
     python examples/methods/run.py --data demo-out --out methods-out [--csv results.csv]
+    python examples/methods/run.py --data demo-out --out methods-out 'rdrop --kd-rdrop-weight 1'
 
 takes the data that examples/demo/run.py prepared, trains `tree_transformer_tiny` once for each
 objective with the published defaults, translates the test set with the leader of each, and prints
 a table of BLEU with its distance from the chain (the plain network). It shows that every objective
 trains through `fairseq-train`; a corpus of templates and minutes of training say nothing about
 which method is better. The teachers of `kd`, `kd_hinton` and `sokd` are the chain's checkpoint.
-Rows whose CSV line is there already are not run again.
+An objective may be followed by flags that change it, as in the second line. Rows whose CSV line is
+there already are not run again.
 """
 
 import argparse
 import csv
 import os
+import re
+import shlex
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "examples" / "demo")]
@@ -41,23 +45,28 @@ class Study:
 
     def checkpoint(self, objective: str) -> Path:
         """The last checkpoint of a method."""
-        return self.out / objective / "checkpoint_last.pt"
+        return self.folder(objective) / "checkpoint_last.pt"
+
+    def folder(self, objective: str) -> Path:
+        """Where a method's training is saved."""
+        return self.out / file_name(objective)
 
     def training(self, objective: str) -> List[object]:
         """The fairseq-train command of a method; all differ in the objective alone."""
+        name, *flags = shlex.split(objective)
         command = [script("fairseq-train"), self.data / "data-bin", "--user-dir", USER_DIR]
         command += ["--source-lang", "en", "--target-lang", "de", "--arch", ARCH]
         command += ["--share-all-embeddings", "--dropout", 0.1, "--label-smoothing", 0.1]
-        command += ["--criterion", "online_kd", "--kd-objective", objective]
+        command += ["--criterion", "online_kd", "--kd-objective", name, *flags]
         command += ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", 0.005]
         # Down to zero: a run this short otherwise ends where its last steps happen to leave it.
         command += ["--lr-scheduler", "polynomial_decay", "--total-num-update", self.updates]
         command += ["--warmup-updates", 200]
         command += ["--max-tokens", self.max_tokens, "--max-update", self.updates]
         command += ["--required-batch-size-multiple", 1, "--num-workers", 0, "--seed", self.seed]
-        command += ["--save-dir", self.out / objective, "--no-epoch-checkpoints"]
+        command += ["--save-dir", self.folder(objective), "--no-epoch-checkpoints"]
         command += ["--disable-validation", "--no-save-optimizer-state", "--no-progress-bar"]
-        if needs_teacher(objective):
+        if find(objective).needs_teacher:
             command += ["--kd-teacher", self.checkpoint(CHAIN)]
         return command
 
@@ -70,21 +79,37 @@ class Study:
 
     def log(self, objective: str, step: str) -> Path:
         """Where a command's output goes."""
-        return self.out / "logs" / f"{objective}.{step}.log"
+        return self.out / "logs" / f"{file_name(objective)}.{step}.log"
 
 
-def needs_teacher(objective: str) -> bool:
-    """Whether a method imitates a frozen teacher."""
+def file_name(objective: str) -> str:
+    """An objective and its flags as a name of files."""
+    return re.sub(r"[^\w.]+", "-", objective)
+
+
+def find(objective: str) -> type:
+    """The class of an objective that flags may follow.
+
+    Raises:
+        ValueError: No objective has this name.
+    """
     from tsa_mt.objectives import find_objective
 
-    return find_objective(objective).needs_teacher
+    return find_objective(next(iter(shlex.split(objective)), ""))
+
+
+def tree_of(objective: str) -> str:
+    """The tree of an objective that flags may follow: theirs, or else the published one."""
+    from tsa_mt.tree import Tree
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--tree", default=find(objective).default_tree)
+    return str(Tree.resolve(parser.parse_known_args(shlex.split(objective))[0].tree, 2))
 
 
 def measure(study: Study, objective: str) -> Dict[str, object]:
     """Trains one method, translates with its leader and scores."""
     from tsa_mt.evaluate.score import read_generate_log, score
-    from tsa_mt.objectives import find_objective
-    from tsa_mt.tree import Tree
 
     start = time.monotonic()
     list(run_all([(study.training(objective), study.log(objective, "train"))], 1, 1))
@@ -95,13 +120,18 @@ def measure(study: Study, objective: str) -> Dict[str, object]:
     result = score(read_generate_log([log]).hypotheses, [references], ["bleu"])[0]
     return {
         "objective": objective,
-        "tree": Tree.resolve(find_objective(objective).default_tree, 2),
+        "tree": tree_of(objective),
         "seed": study.seed,
         "updates": study.updates,
         "seconds": round(seconds),
         "bleu": round(result.score, 2),
         "signature": result.signature,
     }
+
+
+def conditions(row: Dict[str, object]) -> Tuple[str, str]:
+    """What rows must share to be compared."""
+    return str(row["seed"]), str(row["updates"])
 
 
 def known_rows(path: Path) -> List[Dict[str, object]]:
@@ -113,10 +143,10 @@ def known_rows(path: Path) -> List[Dict[str, object]]:
 
 
 def write_rows(path: Path, rows: List[Dict[str, object]]) -> None:
-    """Writes the table with every row's distance from the chain."""
-    chains = {str(row["seed"]): float(row["bleu"]) for row in rows if row["objective"] == CHAIN}
+    """Writes the table with every row's distance from the chain of its seed and updates."""
+    chains = {conditions(row): float(row["bleu"]) for row in rows if row["objective"] == CHAIN}
     for row in rows:
-        row["minus_chain"] = round(float(row["bleu"]) - chains[str(row["seed"])], 2)
+        row["minus_chain"] = round(float(row["bleu"]) - chains[conditions(row)], 2)
     beside = path.with_suffix(".partial")
     with open(beside, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -134,7 +164,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--updates", type=int, default=2000, help="updates of every method (2000)")
     parser.add_argument("--max-tokens", type=int, default=1200, help="target tokens (1200)")
     parser.add_argument("--seed", type=int, default=1, help="seed of every method (1)")
-    parser.add_argument("names", nargs="*", help="objectives (all)")
+    parser.add_argument("names", nargs="*", help="objectives, each with its flags (all)")
     return parser.parse_args()
 
 
@@ -147,9 +177,13 @@ def main() -> int:
     path = args.csv or args.out / "results.csv"
     args.out.mkdir(parents=True, exist_ok=True)
     try:
-        for objective in dict.fromkeys([CHAIN, *(args.names or OBJECTIVES)]):
+        names = list(dict.fromkeys([CHAIN, *(args.names or OBJECTIVES)]))
+        for objective in names:
+            find(objective)  # a typing error ends here, not after the first training
+        for objective in names:
             rows = known_rows(path)
-            if any((row["objective"], row["seed"]) == (objective, str(args.seed)) for row in rows):
+            wanted = (objective, *conditions(vars(args)))
+            if any((row["objective"], *conditions(row)) == wanted for row in rows):
                 continue
             print(f"{objective} ...", flush=True)
             rows.append(measure(study, objective))
