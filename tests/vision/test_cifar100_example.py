@@ -55,6 +55,21 @@ def test_every_row_has_a_script_that_names_its_objective(row):
     assert f"--kd-objective {'independent' if row == 'plain' else row}" in text
 
 
+@pytest.fixture
+def evaluate(call, cifar, tmp_path):
+    """Evaluates a training; its rows as `evaluate.py` wrote them to ``results.csv``."""
+
+    def run(save):
+        results = tmp_path / "results.csv"
+        command = [sys.executable, EXAMPLE / "evaluate.py", cifar.folder, save]
+        done = call(*command, "--hardware", "a test", "--csv", results, "--accept-any-md5")
+        assert done.returncode == 0, done.stderr
+        with open(results, newline="") as file:
+            return list(csv.DictReader(file))
+
+    return run
+
+
 def test_an_archive_is_unpacked_once_and_whole(call, cifar, tmp_path):
     archive = tmp_path / "cifar-10-python.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
@@ -69,17 +84,12 @@ def test_an_archive_is_unpacked_once_and_whole(call, cifar, tmp_path):
     assert list((tmp_path / "other").iterdir()) == []
 
 
-def test_a_row_goes_from_the_data_to_the_results_file(call, cifar, tmp_path):
+def test_a_row_goes_from_the_data_to_the_results_file(call, evaluate, cifar, tmp_path):
     flags = ("--accept-any-md5", "--max-update", 2, "--cpu", "--bf16-autocast")
     small = {"EPOCHS": "4", "VALID_SPLIT": "20", "ARCH": "tree_resnet20"}
     done = call(EXAMPLE / "okddip.sh", cifar.folder, tmp_path / "okddip", *flags, **small)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    results = tmp_path / "results.csv"
-    evaluate = [sys.executable, EXAMPLE / "evaluate.py", cifar.folder, tmp_path / "okddip"]
-    done = call(*evaluate, "--hardware", "a test", "--csv", results, "--accept-any-md5")
-    assert done.returncode == 0, done.stderr
-    with open(results, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = evaluate(tmp_path / "okddip")
     assert [row["checkpoint"] for row in rows] == ["best", "last"]
     assert {row["tree"] for row in rows} == {"6(3,3,3,3)"}
     assert {row["precision"] for row in rows} == {"bf16 autocast"}
@@ -87,10 +97,12 @@ def test_a_row_goes_from_the_data_to_the_results_file(call, cifar, tmp_path):
     assert {row["held_out"] for row in rows} == {"20"}
     assert all(len(row["accuracy_leaves"].split()) == 4 for row in rows)
     header = (ROOT / "docs" / "results" / "cifar100.csv").read_text().split("\n")[0]
-    assert results.read_text().split("\n")[0] == header
+    assert (tmp_path / "results.csv").read_text().split("\n")[0] == header
 
 
-def test_a_row_with_a_teacher_is_evaluated_without_a_claim_about_its_cost(call, cifar, tmp_path):
+def test_a_row_with_a_teacher_is_evaluated_without_a_claim_about_its_cost(
+    call, evaluate, cifar, tmp_path
+):
     flags = ("--accept-any-md5", "--max-update", 1, "--cpu", "--disable-validation")
     small = {"EPOCHS": "4", "VALID_SPLIT": "20", "ARCH": "tree_resnet20"}
     done = call(EXAMPLE / "plain.sh", cifar.folder, tmp_path / "plain", *flags, **small)
@@ -99,12 +111,7 @@ def test_a_row_with_a_teacher_is_evaluated_without_a_claim_about_its_cost(call, 
     row = (EXAMPLE / "recipe.sh", "sokd", *taught, "--", cifar.folder, tmp_path / "sokd", *flags)
     done = call(*row, **small)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    results = tmp_path / "results.csv"
-    evaluate = [sys.executable, EXAMPLE / "evaluate.py", cifar.folder, tmp_path / "sokd"]
-    done = call(*evaluate, "--hardware", "a test", "--csv", results, "--accept-any-md5")
-    assert done.returncode == 0, done.stderr
-    with open(results, newline="") as file:
-        (row,) = csv.DictReader(file)
+    (row,) = evaluate(tmp_path / "sokd")
     assert (row["objective"], row["checkpoint"]) == ("sokd", "last")
     assert (row["parameters_ratio"], row["macs_ratio"]) == ("", "")
     assert 0 <= float(row["accuracy"]) <= 100

@@ -57,8 +57,8 @@ def training_cost(model: TreeClassifier, teacher: Optional[ImageTeacher] = None)
         projections.append(model.bridge_projection)
 
     def run(images: Tensor) -> None:
-        bridged = {} if teacher is None else {"teacher": teacher.run({"images": images}, images)}
-        model(images, branches=True, **bridged)
+        passed = None if teacher is None else teacher.run({"images": images}, images)
+        model(images, branches=True, teacher=passed)
 
     classifiers = sum(projection.weight.numel() for projection in projections)
     return Cost(_parameters(model), _count(model, run) + classifiers)
