@@ -133,6 +133,11 @@ class Projection:
         """The same map in another type; differentiable."""
         return Projection(self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
 
+    def rescaled(self, factor: float) -> "Projection":
+        """The same map; the gradients of its parameters are multiplied by ``factor``."""
+        bias = None if self.bias is None else scale_gradient(self.bias, factor)
+        return Projection(scale_gradient(self.weight, factor), bias)
+
     def detach(self) -> "Projection":
         """The same map without gradients."""
         return Projection(self.weight.detach(), None if self.bias is None else self.bias.detach())

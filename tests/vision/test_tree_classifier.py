@@ -286,6 +286,17 @@ def test_cl_ilr_divides_the_gradient_of_a_fork_by_its_branches(build):
     torch.testing.assert_close(model.layer3[0].conv1.weight.grad, twin.layer3[0].conv1.weight.grad)
 
 
+def test_cl_ilr_divides_the_gradient_of_a_shared_classifier_by_its_leaves(build):
+    torch.manual_seed(2)
+    model = build(kd_objective="cl_ilr", tree="fork", branch_projection="shared").train()
+    twin = copy.deepcopy(model)
+    twin.runner.rescales = False
+    step(model), step(twin)
+    for name in ("weight", "bias"):
+        ours, whole = (getattr(each.fc, name).grad for each in (model, twin))
+        torch.testing.assert_close(4 * ours, whole, atol=1e-5, rtol=1e-4)
+
+
 def test_a_deep_copy_is_a_model_of_its_own(build):
     model = build(tree="tsa").eval()
     twin = copy.deepcopy(model)

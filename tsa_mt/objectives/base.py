@@ -89,7 +89,8 @@ class Objective(nn.Module):
         fuses_widths: Whether it can do so where they differ in width.
         ordered: Whether the leaves but the leader are not interchangeable, by their places in the
             formula or in the shapes of trainable parts.
-        rescales_trunk: Whether the gradient of every fork is divided by its number of branches.
+        rescales_shared: Whether what several leaves share gets the mean of their gradients instead
+            of the sum: at every fork, and in an output projection of several leaves.
         needs_teacher: Whether `terms` reads the teachers' logits from its context.
         needs_bridge: Whether one more branch grows out of the teacher; its logits come last.
     """
@@ -100,7 +101,7 @@ class Objective(nn.Module):
     fuses_features: bool = False
     fuses_widths: bool = False
     ordered: bool = False
-    rescales_trunk: bool = False
+    rescales_shared: bool = False
     needs_teacher: bool = False
     needs_bridge: bool = False
 

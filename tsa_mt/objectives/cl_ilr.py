@@ -13,8 +13,10 @@ Every leaf k imitates the mean logit of the others, and what the leaves share is
 * Direction: ``KL(target || student)``. Detached: nothing, as in the code.
 * Summed over leaves; but at every fork the gradient that flows back into the shared layers is
   divided by the number of branches (rescaling for hierarchical trees fork by fork). In a
-  Transformer the same holds for what a branch sends into the encoder. A shared output projection
-  belongs to the branches and is not rescaled.
+  Transformer the same holds for what a branch sends into the encoder, and for the gradient of an
+  output projection, divided by the number of leaves that share it. (The paper's branches have
+  classifiers of their own; left alone, a projection that is the embedding as well would be pulled
+  that many times harder from the output than from the input.)
 
 Deviation: the code adds 1e-7 to the target's probabilities, we do not.
 """
@@ -48,11 +50,11 @@ class CLILRConfig(RampedConfig):
 
 @register_objective("cl_ilr")
 class CLILR(Objective):
-    """Collaborative learning with a rescaled trunk; see the module's docstring."""
+    """Collaborative learning with rescaled gradients; see the module's docstring."""
 
     Config = CLILRConfig
     default_tree = "fork"
-    rescales_trunk = True
+    rescales_shared = True
 
     def terms(
         self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context

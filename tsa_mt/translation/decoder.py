@@ -72,7 +72,7 @@ class TreeDecoder(TransformerDecoderBase):
             else {}
         )
         self.branches.objective = objective()
-        if self.branches.objective.rescales_trunk:
+        if self.branches.objective.rescales_shared:
             self._rescale_forks(shared_encoder=not cfg.peer_encoders)
 
     def _own_nodes(self) -> List[Node]:
@@ -108,10 +108,14 @@ class TreeDecoder(TransformerDecoderBase):
 
     @property
     def projections(self) -> List[Projection]:
-        """The output projection of every leaf; shared ones are the same tensor."""
+        """The output projection of every leaf; shared ones are the same object."""
         own = self.branches.output_projections
+        shared = Projection(self.output_projection.weight)
+        sharing = len(self.tree.leaves) - len(own)
+        if self.branches.objective.rescales_shared and sharing > 1:
+            shared = shared.rescaled(1.0 / sharing)
         return [
-            Projection(own[str(k)].weight if str(k) in own else self.output_projection.weight)
+            Projection(own[str(k)].weight) if str(k) in own else shared
             for k in range(len(self.tree.leaves))
         ]
 

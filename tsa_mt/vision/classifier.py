@@ -87,7 +87,8 @@ class TreeRunner:
         tree: The tree both belong to.
 
     Attributes:
-        rescales: Whether the gradient of every fork is divided by its number of branches.
+        rescales: Whether what several leaves share gets the mean of their gradients instead of the
+            sum.
         fuses_maps: Whether feature maps are handed to the objective beside the features.
     """
 
@@ -127,9 +128,12 @@ class TreeRunner:
         return BranchOutputs(features, trunk=states[0][0], maps=maps if self.fuses_maps else None)
 
     def projections(self) -> List[Projection]:
-        """The classifier of every leaf; shared ones are the same object's parameters."""
+        """The classifier of every leaf; shared ones are the same object."""
         shared = projection_of(self.leader.classifier)
         own = self.branches.classifiers
+        sharing = len(self.tree.leaves) - len(own)
+        if self.rescales and sharing > 1:
+            shared = shared.rescaled(1.0 / sharing)
         return [
             projection_of(own[str(leaf)]) if str(leaf) in own else shared
             for leaf in range(len(self.tree.leaves))

@@ -159,7 +159,7 @@ class TreeClassifier(BaseFairseqModel):
             )
 
         model = cls(backbone, tree, objective, num_classes, config)
-        model.runner.rescales = model.objective.rescales_trunk
+        model.runner.rescales = model.objective.rescales_shared
         if model.objective.average_decay is not None:
             model.branches.averaged = Averaged(model, model.objective.average_decay)
         return model

@@ -1,4 +1,4 @@
-"""CL-ILR's hook: at every fork the gradient is divided by the number of branches."""
+"""CL-ILR: what branches share gets the mean of their gradients, at every fork and in the output."""
 
 import pytest
 import torch
@@ -58,6 +58,38 @@ def test_the_features_are_the_same_with_and_without_it(models, sample):
             strict=True,
         )
         assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def projected(model, sample):
+    """Gradients of the output projections, the features held fixed."""
+    model.zero_grad()
+    outputs = model.eval()(**sample()["net_input"], branches=True)
+    logits = [
+        feature.detach() @ projection.weight.t()
+        for feature, projection in zip(outputs.features, model.projections, strict=True)
+    ]
+    sum((leaf**2).sum() for leaf in logits).backward()
+    return {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [
+        ({}, 3),
+        ({"share_decoder_input_output_embed": True}, 3),
+        ({"branch_projection": "separate"}, 1),
+    ],
+    ids=["own weights", "tied to the embedding", "one a leaf"],
+)
+def test_an_output_projection_gets_the_mean_over_the_leaves_that_share_it(
+    options, share, tree, sample
+):
+    plain, scaled = (tree("1(2,2,2)", kd_objective=n, **options) for n in ("tsa", "cl_ilr"))
+    scaled.load_state_dict(plain.state_dict(), model_cfg=None)
+    ours, theirs = projected(scaled, sample), projected(plain, sample)
+    assert theirs and ours.keys() == theirs.keys()
+    for key, grad in theirs.items():
+        torch.testing.assert_close(ours[key], grad / share, rtol=1e-4, atol=1e-6, msg=key)
 
 
 def test_encoders_of_one_s_own_are_not_shared_and_keep_their_gradient(tree, sample):
