@@ -27,7 +27,7 @@ EXPECTED = {
     "gloo-on-cpu": ("(?i)nccl", "world of 2"),
     "ddp-on-cpu": ("ValueError: .*device_ids", "world of 2"),
     "bf16-flag": ("xla", "trained"),
-    "fp16-on-cpu": ("(?i)cuda", "trained"),
+    "fp16-on-cpu": ("(?i)cuda|nvidia driver", "trained"),
     "amp-unscale": ("step of 0.0016", "step of 0.2000"),
     "ema-counters": ("RuntimeError: .*can't be cast", "mean 0.50 after 1 batch"),
     "encoder-fast-path": ("True, of its parameters: 8", "False, of its parameters: 0, <All keys"),
