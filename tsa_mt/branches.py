@@ -5,7 +5,7 @@ the model works on rows and knows neither padding nor time.
 """
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -190,6 +190,23 @@ def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     scaled = logits if temperature == 1.0 else logits.to(dtype) / temperature
     return torch.log_softmax(scaled, dim=-1, dtype=dtype)
+
+
+def leaf_projections(
+    shared: Projection, own: Mapping[str, Projection], leaves: int, mean_gradient: bool
+) -> List[Projection]:
+    """The projection of every leaf.
+
+    Args:
+        shared: What leaves without one of their own use, all the same object.
+        own: By the leaf's number.
+        leaves: How many there are.
+        mean_gradient: Whether the shared one gets the mean of its leaves' gradients, not the sum.
+    """
+    sharing = leaves - len(own)
+    if mean_gradient and sharing > 1:
+        shared = shared.rescaled(1.0 / sharing)
+    return [own.get(str(leaf), shared) for leaf in range(leaves)]
 
 
 def group_by_projection(projections: Sequence[Projection]) -> List[Tuple[Projection, List[int]]]:

@@ -4,12 +4,17 @@ import pytest
 import torch
 
 
+def gradients_of(model, tensors):
+    """Gradients of the sum of these tensors' squares, by parameter."""
+    model.zero_grad()
+    sum((tensor**2).sum() for tensor in tensors).backward()
+    return {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+
+
 def gradients(model, sample, leaves):
     """Gradients of the sum of some leaves' features."""
-    model.zero_grad()
     outputs = model.eval()(**sample()["net_input"], branches=True)
-    sum((outputs.features[leaf] ** 2).sum() for leaf in leaves).backward()
-    return {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+    return gradients_of(model, [outputs.features[leaf] for leaf in leaves])
 
 
 @pytest.fixture
@@ -62,14 +67,12 @@ def test_the_features_are_the_same_with_and_without_it(models, sample):
 
 def projected(model, sample):
     """Gradients of the output projections, the features held fixed."""
-    model.zero_grad()
     outputs = model.eval()(**sample()["net_input"], branches=True)
     logits = [
         feature.detach() @ projection.weight.t()
         for feature, projection in zip(outputs.features, model.projections, strict=True)
     ]
-    sum((leaf**2).sum() for leaf in logits).backward()
-    return {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+    return gradients_of(model, logits)
 
 
 @pytest.mark.parametrize(

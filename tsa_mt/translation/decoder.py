@@ -12,7 +12,7 @@ from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
-from tsa_mt.branches import BranchOutputs, Projection, scale_gradient
+from tsa_mt.branches import BranchOutputs, Projection, leaf_projections, scale_gradient
 from tsa_mt.objectives.base import Objective
 from tsa_mt.teacher import TeacherPass
 from tsa_mt.translation.encoder import peer_encoding
@@ -109,15 +109,13 @@ class TreeDecoder(TransformerDecoderBase):
     @property
     def projections(self) -> List[Projection]:
         """The output projection of every leaf; shared ones are the same object."""
-        own = self.branches.output_projections
-        shared = Projection(self.output_projection.weight)
-        sharing = len(self.tree.leaves) - len(own)
-        if self.branches.objective.rescales_shared and sharing > 1:
-            shared = shared.rescaled(1.0 / sharing)
-        return [
-            Projection(own[str(k)].weight) if str(k) in own else shared
-            for k in range(len(self.tree.leaves))
-        ]
+        own = self.branches.output_projections.items()
+        return leaf_projections(
+            Projection(self.output_projection.weight),
+            {leaf: Projection(projection.weight) for leaf, projection in own},
+            len(self.tree.leaves),
+            self.branches.objective.rescales_shared,
+        )
 
     def forward(
         self,

@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from tsa_mt.branches import BranchOutputs, Projection, scale_gradient
+from tsa_mt.branches import BranchOutputs, Projection, leaf_projections, scale_gradient
 from tsa_mt.tree import Node, Tree
 from tsa_mt.vision.backbone import Backbone, Pieces, run_units, stacked_logits
 
@@ -129,15 +129,13 @@ class TreeRunner:
 
     def projections(self) -> List[Projection]:
         """The classifier of every leaf; shared ones are the same object."""
-        shared = projection_of(self.leader.classifier)
-        own = self.branches.classifiers
-        sharing = len(self.tree.leaves) - len(own)
-        if self.rescales and sharing > 1:
-            shared = shared.rescaled(1.0 / sharing)
-        return [
-            projection_of(own[str(leaf)]) if str(leaf) in own else shared
-            for leaf in range(len(self.tree.leaves))
-        ]
+        own = self.branches.classifiers.items()
+        return leaf_projections(
+            projection_of(self.leader.classifier),
+            {leaf: projection_of(classifier) for leaf, classifier in own},
+            len(self.tree.leaves),
+            self.rescales,
+        )
 
     def parts(self, leaf: int) -> List[nn.Module]:
         """Everything that one leaf runs: stem, units, top, pooling, classifier."""
