@@ -5,8 +5,8 @@
 
 The yardstick is the bare matrix products that any head has to do, in the head's own chunks: logits,
 gradient of the features and gradient of the projection, with the objective's own extra projections
-counted in. What remains is what the losses cost. An evaluation is forward and backward of one
-batch, the objective's trainable parts included.
+counted in, written to memory that is kept. What remains is what the losses cost. An evaluation is
+forward and backward of one batch, the objective's trainable parts included.
 
 * Times: one process, every candidate once per round, the rounds interleaved; median of the rounds'
   ratios to the bare products of the same round, with the smallest and the largest ratio.
@@ -27,6 +27,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Dict, Tuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -70,6 +71,7 @@ class Workload:
         self.weight = (torch.randn(classes, dim) * dim**-0.5).requires_grad_()
         self.projections = ([Projection(self.weight)] * self.objective.leaves) * passes
         self.teachers = self._teachers(rows, classes, dim)
+        self.memory: Dict[Tuple[str, Tuple[int, ...]], torch.Tensor] = {}
 
     def _teachers(self, rows, classes, dim):
         averaged = self.objective.average_decay is not None
@@ -117,20 +119,32 @@ class Workload:
         stacked = torch.stack([feature.detach() for feature in self.features])
         for start in range(0, rows, chunk):
             piece = stacked[:, start : start + chunk].flatten(0, 1)
-            _three_products(piece, self.weight.detach())
+            self._three_products(piece, self.weight.detach())
             for extra in self.objective.projections * self.objective.passes:
                 wide = torch.cat([f.detach()[start : start + chunk] for f in self.features], -1)
-                _three_products(wide[:, : extra.weight.shape[1]], extra.weight.detach())
+                self._three_products(wide[:, : extra.weight.shape[1]], extra.weight.detach())
             if self.teachers:
                 frozen = [f[start : start + chunk] for f in self.teachers.features]
-                torch.cat(frozen) @ self.teachers.projections[0].weight.t()
+                self._logits(torch.cat(frozen), self.teachers.projections[0].weight)
 
+    def _three_products(self, features: torch.Tensor, weight: torch.Tensor) -> None:
+        """Logits, gradient of the features, gradient of the weight summed over the chunks.
 
-def _three_products(features: torch.Tensor, weight: torch.Tensor) -> None:
-    """Logits, gradient of the features, gradient of the weight; logits stand in for a gradient."""
-    logits = features @ weight.t()
-    logits @ weight
-    logits.t() @ features
+        The logits stand in for their gradient.
+        """
+        logits = self._logits(features, weight)
+        logits @ weight
+        self._kept("gradient", weight.shape).addmm_(logits.t(), features)
+
+    def _logits(self, features: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        kept = self._kept("logits", (len(features), len(weight)))
+        return torch.mm(features, weight.t(), out=kept)
+
+    def _kept(self, role: str, shape) -> torch.Tensor:
+        """Memory that stays: new memory for every chunk would cost the products time, too."""
+        if (role, shape) not in self.memory:
+            self.memory[role, shape] = torch.zeros(shape)
+        return self.memory[role, shape]
 
 
 @contextmanager

@@ -373,14 +373,27 @@ def test_an_observer_sees_every_row_once_and_without_gradients(dtype, chunk_rows
 
 
 def test_chunks_are_sized_by_the_bytes_of_all_leaves_logits(monkeypatch):
+    monkeypatch.setattr(head, "LEAST_PRODUCT_ROWS", 13 * LEAVES)
     monkeypatch.setitem(head.CHUNK_BYTES, "cpu", 4 * LEAVES * CLASSES * 17)
     with watched("_observe") as calls:
         Case(rows=40).run(None)
     assert [len(batch.target) for batch, _, _ in calls] == [17, 17, 6]
+
+
+def test_chunks_keep_enough_rows_for_their_matrix_products(monkeypatch):
+    monkeypatch.setattr(head, "LEAST_PRODUCT_ROWS", 13 * LEAVES + LEAVES - 1)
     monkeypatch.setitem(head.CHUNK_BYTES, "cpu", 1)
     with watched("_observe") as calls:
         Case(rows=40).run(None)
-    assert [len(batch.target) for batch, _, _ in calls] == [16, 16, 8]
+    assert [len(batch.target) for batch, _, _ in calls] == [13, 13, 13, 1]
+
+
+def test_a_chunk_has_a_row_even_of_more_leaves_than_the_least_product(monkeypatch):
+    monkeypatch.setattr(head, "LEAST_PRODUCT_ROWS", LEAVES - 1)
+    monkeypatch.setitem(head.CHUNK_BYTES, "cpu", 1)
+    with watched("_observe") as calls:
+        Case(rows=2).run(None)
+    assert [len(batch.target) for batch, _, _ in calls] == [1, 1]
 
 
 def test_no_tensor_of_the_whole_batch_s_logits_is_ever_made():

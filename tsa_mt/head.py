@@ -33,6 +33,10 @@ CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 """Size of one chunk's float32 logits of all leaves, by device type: about what a CPU's shared cache
 holds beside the weights; on a GPU enough rows to fill it (benchmarks/head.py)."""
 
+LEAST_PRODUCT_ROWS = 128
+"""Least rows, of all leaves together, in a chunk's matrix products: with fewer, those of a large
+vocabulary wait for its weights, which every chunk reads again (benchmarks/README.md)."""
+
 Observer = Callable[[Predictions, Tensor, bool], Dict[str, Tensor]]
 """Computes statistics of a chunk, summed over rows: (predictions, target, is first chunk)."""
 
@@ -157,14 +161,15 @@ def _frozen(
 
 
 def _chunk_rows(blocks: int, weight: Tensor) -> int:
-    """Rows whose float32 logits fill the byte budget, at least 16 to keep matrix products useful.
+    """Rows whose float32 logits fill the byte budget, but enough to keep matrix products useful.
 
     Args:
         blocks: Number of leaves and teachers together.
         weight: ``(classes, dim)`` of the leader's projection.
     """
     budget = CHUNK_BYTES.get(weight.device.type, CHUNK_BYTES["cuda"])
-    return max(16, budget // (4 * blocks * weight.shape[0]))
+    product_rows = max(LEAST_PRODUCT_ROWS, budget // (4 * weight.shape[0]))
+    return max(1, product_rows // blocks)
 
 
 def _slices(total: int, rows: int) -> List[slice]:
