@@ -47,8 +47,9 @@ def real_pairs() -> Iterator[Tuple[str, str]]:
 def made_up_pairs() -> Iterator[Tuple[str, str]]:
     """Pairs without end: 8 words a side, 50,000 different ones, rare ones rarely."""
     draw = random.Random(1)
-    words = ["".join(draw.choices("abdefgiklmnoprstu", k=draw.randrange(2, 10)))
-             for _ in range(50_000)]
+    words = [
+        "".join(draw.choices("abdefgiklmnoprstu", k=draw.randrange(2, 10))) for _ in range(50_000)
+    ]
     while True:
         picked = [words[int(50_000 ** draw.random()) - 1] for _ in range(16)]
         yield " ".join(picked[:8]), " ".join(picked[8:])
@@ -67,10 +68,25 @@ def write_corpus(pairs: Iterator[Tuple[str, str]], folder: Path, lines: int) -> 
 def data_prep(corpus: Path, out: Path, workers: int, *options: str) -> Dict[str, Any]:
     """Run prepare.py; returns its seconds by step, and what it said of its memory."""
     shutil.rmtree(out, ignore_errors=True)
-    files = [a for split in ("train", "valid") for a in
-             (f"--{split}", str(corpus / f"{split}.de"), str(corpus / f"{split}.en"))]
-    command = [sys.executable, str(ROOT / "data-prep" / "prepare.py"), "custom", "--source-lang",
-               "de", "--target-lang", "en", *files, "--out", str(out), "--workers", str(workers)]
+    files = [
+        a
+        for split in ("train", "valid")
+        for a in (f"--{split}", str(corpus / f"{split}.de"), str(corpus / f"{split}.en"))
+    ]
+    command = [
+        sys.executable,
+        str(ROOT / "data-prep" / "prepare.py"),
+        "custom",
+        "--source-lang",
+        "de",
+        "--target-lang",
+        "en",
+        *files,
+        "--out",
+        str(out),
+        "--workers",
+        str(workers),
+    ]
     started = time.monotonic()
     said = subprocess.run([*command, *options], check=True, capture_output=True, text=True).stdout
     total = time.monotonic() - started
@@ -91,15 +107,23 @@ def usual_chain(corpus: Path, out: Path) -> Dict[str, Any]:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     names = [f"{split}.{code}" for split in ("train", "valid") for code in ("de", "en")]
     stages = {
-        "tokenise": [f"sacremoses -q -l {name[-2:]} -j 1 tokenize -x < {corpus / name} "
-                     f"> {out}/tok.{name}" for name in names],
-        "learn": [f"cat {out}/tok.train.de {out}/tok.train.en | subword-nmt learn-bpe "
-                  f"-s {VOCABULARY} > {out}/codes 2> {out}/learn.log"],
-        "apply": [f"subword-nmt apply-bpe -c {out}/codes < {out}/tok.{name} > {out}/{name}"
-                  for name in names],
-        "preprocess": [f"fairseq-preprocess --source-lang de --target-lang en --joined-dictionary "
-                       f"--workers 2 --trainpref {out}/train --validpref {out}/valid "
-                       f"--destdir {out}/data-bin > {out}/preprocess.log 2>&1"],
+        "tokenise": [
+            f"sacremoses -q -l {name[-2:]} -j 1 tokenize -x < {corpus / name} > {out}/tok.{name}"
+            for name in names
+        ],
+        "learn": [
+            f"cat {out}/tok.train.de {out}/tok.train.en | subword-nmt learn-bpe "
+            f"-s {VOCABULARY} > {out}/codes 2> {out}/learn.log"
+        ],
+        "apply": [
+            f"subword-nmt apply-bpe -c {out}/codes < {out}/tok.{name} > {out}/{name}"
+            for name in names
+        ],
+        "preprocess": [
+            f"fairseq-preprocess --source-lang de --target-lang en --joined-dictionary "
+            f"--workers 2 --trainpref {out}/train --validpref {out}/valid "
+            f"--destdir {out}/data-bin > {out}/preprocess.log 2>&1"
+        ],
     }
     seconds = {}
     for stage, commands in stages.items():
@@ -115,7 +139,8 @@ def summary(timed: Dict[str, Any], lines: int) -> Dict[str, Any]:
     steps, total = timed["steps"], timed["total"]
     largest = sorted(steps.items(), key=lambda item: -item[1])
     return {
-        "seconds": round(total, 1), "pairs_per_second": round(lines / total),
+        "seconds": round(total, 1),
+        "pairs_per_second": round(lines / total),
         "shares": {name: round(value / total, 3) for name, value in largest},
         "slowest": largest[0][0],
     }
@@ -125,8 +150,10 @@ def speed(work: Path, lines: int, workers: int) -> Dict[str, Any]:
     """Time the three ways."""
     corpus = work / "corpus"
     write_corpus(real_pairs(), corpus, lines)
-    sizes = (f"preparations.modern.subword.sentencepiece.vocab_size={VOCABULARY}",
-             f"preparations.published.subword.bpe.merges={VOCABULARY}")
+    sizes = (
+        f"preparations.modern.subword.sentencepiece.vocab_size={VOCABULARY}",
+        f"preparations.published.subword.bpe.merges={VOCABULARY}",
+    )
     results = {}
     for name, size in zip(("modern", "published"), sizes, strict=True):
         options = ("--preparation", name, "--set", size)
@@ -144,8 +171,13 @@ def memory(work: Path, lines: int, workers: int) -> Dict[str, Any]:
     write_corpus(made_up_pairs(), corpus, lines)
     timed = data_prep(corpus, work / "memory", workers)
     main_mib, worker_mib = timed["peaks"]
-    return {"lines": lines, "workers": workers, "main_mib": main_mib, "worker_mib": worker_mib,
-            **summary(timed, lines)}
+    return {
+        "lines": lines,
+        "workers": workers,
+        "main_mib": main_mib,
+        "worker_mib": worker_mib,
+        **summary(timed, lines),
+    }
 
 
 def main() -> None:

@@ -267,9 +267,11 @@ def main() -> int:
         return 0
     ratios, bare = measure_times(args.objectives, args.size, args.repeats)
     memory = {key: measure_memory(*key, args.size, args.product_rows) for key in ratios}
-    print(f"{' x '.join(map(str, args.size))} rows x classes x width, {LEAVES} leaves, "
-          f"{args.repeats} rounds, {os.environ['OMP_NUM_THREADS']} thread, torch "
-          f"{torch.__version__}, {platform.machine()}; times as multiples of the bare products\n")
+    print(
+        f"{' x '.join(map(str, args.size))} rows x classes x width, {LEAVES} leaves, "
+        f"{args.repeats} rounds, {os.environ['OMP_NUM_THREADS']} thread, torch "
+        f"{torch.__version__}, {platform.machine()}; times as multiples of the bare products\n"
+    )
     print("\n".join(table(args.objectives, ratios, bare, memory)))
     if args.json:
         raw = {

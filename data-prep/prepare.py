@@ -28,36 +28,89 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     new = argparse.ArgumentParser(prog="prepare.py", description="Prepare a corpus for fairseq.")
-    new.add_argument("recipe", metavar="RECIPE", help=f"one of {', '.join(recipes.names())}; or a "
-                     "path to a .yaml file")
+    new.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        help=f"one of {', '.join(recipes.names())}; or a path to a .yaml file",
+    )
     new.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the result goes")
-    new.add_argument("--from-local", type=Path, metavar="DIR", help="take files from this folder "
-                     "(archives, or what is in them, compressed or not) and download nothing")
-    new.add_argument("--splits", nargs="+", metavar="SPLIT", help="prepare only these splits; "
-                     "without train the preparation stops before subwords, unless --vocab-from")
-    new.add_argument("--preparation", metavar="NAME", help="published or modern; default: the "
-                     "recipe's own choice")
-    new.add_argument("--vocab-from", type=Path, metavar="DIR", help="use the subword model and the "
-                     "dictionaries of a prepared folder")
-    new.add_argument("--shards", type=int, default=1, metavar="N", help="deal the training data "
-                     "out to N folders data-bin0, data-bin1, ... (default 1)")
-    new.add_argument("--slice", metavar="I/N", help="prepare only slice I (from 0) of N of the "
-                     "training text, e.g. in one task of a Slurm array, with --vocab-from")
-    new.add_argument("--workers", type=int, default=available_cores(), metavar="N",
-                     help="worker processes (default: all cores, %(default)s here)")
-    new.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="give up a "
-                     "mirror that sends nothing for so long (default %(default)s)")
-    new.add_argument("--any-checksum", action="store_true", help="accept files whose checksum is "
-                     "not the published one; the manifest says so")
-    new.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                     help="change one setting of the recipe, e.g. "
-                     "preparations.modern.subword.sentencepiece.vocab_size=4000")
+    new.add_argument(
+        "--from-local",
+        type=Path,
+        metavar="DIR",
+        help="take files from this folder "
+        "(archives, or what is in them, compressed or not) and download nothing",
+    )
+    new.add_argument(
+        "--splits",
+        nargs="+",
+        metavar="SPLIT",
+        help="prepare only these splits; "
+        "without train the preparation stops before subwords, unless --vocab-from",
+    )
+    new.add_argument(
+        "--preparation",
+        metavar="NAME",
+        help="published or modern; default: the recipe's own choice",
+    )
+    new.add_argument(
+        "--vocab-from",
+        type=Path,
+        metavar="DIR",
+        help="use the subword model and the dictionaries of a prepared folder",
+    )
+    new.add_argument(
+        "--shards",
+        type=int,
+        default=1,
+        metavar="N",
+        help="deal the training data out to N folders data-bin0, data-bin1, ... (default 1)",
+    )
+    new.add_argument(
+        "--slice",
+        metavar="I/N",
+        help="prepare only slice I (from 0) of N of the "
+        "training text, e.g. in one task of a Slurm array, with --vocab-from",
+    )
+    new.add_argument(
+        "--workers",
+        type=int,
+        default=available_cores(),
+        metavar="N",
+        help="worker processes (default: all cores, %(default)s here)",
+    )
+    new.add_argument(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="give up a mirror that sends nothing for so long (default %(default)s)",
+    )
+    new.add_argument(
+        "--any-checksum",
+        action="store_true",
+        help="accept files whose checksum is not the published one; the manifest says so",
+    )
+    new.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change one setting of the recipe, e.g. "
+        "preparations.modern.subword.sentencepiece.vocab_size=4000",
+    )
     own = new.add_argument_group("your own files (RECIPE custom)")
     own.add_argument("--source-lang", metavar="CODE")
     own.add_argument("--target-lang", metavar="CODE")
     for split in ("train", "valid", "test"):
-        own.add_argument(f"--{split}", nargs="+", type=Path, metavar="FILE", help="a .tsv or .tmx "
-                         "file, or two aligned text files (plain, gz, xz, bz2 or zst)")
+        own.add_argument(
+            f"--{split}",
+            nargs="+",
+            type=Path,
+            metavar="FILE",
+            help="a .tsv or .tmx file, or two aligned text files (plain, gz, xz, bz2 or zst)",
+        )
     return new
 
 
@@ -81,12 +134,16 @@ def own_files(arguments: argparse.Namespace) -> Dict[str, Any]:
     asked = arguments.source_lang or arguments.target_lang or any(given.values())
     if arguments.recipe != "custom":
         if asked:
-            raise DataError("--source-lang, --target-lang, --train, --valid and --test belong to "
-                            f"the recipe custom, not to {arguments.recipe}")
+            raise DataError(
+                "--source-lang, --target-lang, --train, --valid and --test belong to "
+                f"the recipe custom, not to {arguments.recipe}"
+            )
         return {}
     if not (arguments.source_lang and arguments.target_lang and any(given.values())):
-        raise DataError("custom needs --source-lang, --target-lang and at least one of --train, "
-                        "--valid and --test")
+        raise DataError(
+            "custom needs --source-lang, --target-lang and at least one of --train, "
+            "--valid and --test"
+        )
     pair = [arguments.source_lang, arguments.target_lang]
     splits = {
         name: {"pieces": [_piece(name, files, pair)]} for name, files in given.items() if files
@@ -105,8 +162,10 @@ def _piece(split: str, files: List[Path], pair: List[str]) -> Dict[str, Any]:
         if len(files) == 1 and f".{form}" in files[0].suffixes[-2:]:
             columns = {code: number for number, code in enumerate(pair)}
             return {"name": split, "format": form, "files": paths[0], "columns": columns}
-    raise DataError(f"--{split} takes two aligned text files or one .tsv or .tmx file, got "
-                    f"{' '.join(map(str, files))}")
+    raise DataError(
+        f"--{split} takes two aligned text files or one .tsv or .tmx file, got "
+        f"{' '.join(map(str, files))}"
+    )
 
 
 def options(arguments: argparse.Namespace) -> Options:
@@ -119,10 +178,16 @@ def options(arguments: argparse.Namespace) -> Options:
     portion = _portion(arguments.slice) if arguments.slice else None
     splits = [name for group in arguments.splits or () for name in group.split(",") if name]
     return Options(
-        out=arguments.out, local=arguments.from_local, splits=splits or None,
-        preparation=arguments.preparation, portion=portion, vocab_from=arguments.vocab_from,
-        shards=arguments.shards, workers=arguments.workers,
-        any_checksum=arguments.any_checksum, timeout=arguments.timeout,
+        out=arguments.out,
+        local=arguments.from_local,
+        splits=splits or None,
+        preparation=arguments.preparation,
+        portion=portion,
+        vocab_from=arguments.vocab_from,
+        shards=arguments.shards,
+        workers=arguments.workers,
+        any_checksum=arguments.any_checksum,
+        timeout=arguments.timeout,
         say=lambda message: print(message, flush=True),
     )
 
@@ -153,8 +218,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         print(f"prepare.py: error: {fault}", file=sys.stderr)
     except OSError as fault:
         if fault.errno in FULL:
-            fault = (f"no space left for {arguments.out} ({fault.strerror}); make room and start "
-                     "again, finished parts are kept")
+            fault = (
+                f"no space left for {arguments.out} ({fault.strerror}); make room and start "
+                "again, finished parts are kept"
+            )
         print(f"prepare.py: error: {fault}", file=sys.stderr)
     except KeyboardInterrupt:
         print("prepare.py: stopped; start again to continue", file=sys.stderr)

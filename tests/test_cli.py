@@ -66,9 +66,7 @@ def test_a_command_has_arguments_and_a_run(name):
     assert callable(command.run)
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError, FileNotFoundError, FileExistsError, PermissionError]
-)
+@pytest.mark.parametrize("error", [ValueError, FileNotFoundError, FileExistsError, PermissionError])
 def test_an_error_in_the_input_is_one_sentence_and_status_1(error, monkeypatch, capsys):
     monkeypatch.setitem(cli.COMMANDS, "fail", failing_with(error("x is 3, give 1 or 2")))
     assert cli.main(["fail"]) == 1

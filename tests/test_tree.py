@@ -176,9 +176,7 @@ def test_the_caret_stays_under_its_column_after_line_breaks_and_tabs():
     with pytest.raises(ValueError) as caught:
         Tree.parse("4\n(\t2 x)")
     assert str(caught.value) == (
-        "malformed tree: column 7: expected '(', ',' or ')', found 'x'\n"
-        "  4 ( 2 x)\n"
-        "        ^"
+        "malformed tree: column 7: expected '(', ',' or ')', found 'x'\n  4 ( 2 x)\n        ^"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 PIP = ("-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps", "--no-index")
 
+
 def link(source, target):
     Path(target).symlink_to(source)
 

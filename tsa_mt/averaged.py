@@ -63,9 +63,7 @@ class Averaged(nn.Module):
         Returns:
             Features ``(..., dim)`` and projections of every leaf's averaged copy.
         """
-        averages = [
-            (own, self.get_buffer(name).to(own.dtype)) for name, own in _followed(model)
-        ]
+        averages = [(own, self.get_buffer(name).to(own.dtype)) for name, own in _followed(model)]
         with torch.no_grad(), _evaluation(model), _lent(averages):
             outputs = model(**net_input, branches=True)
         of = {id(own): average for own, average in averages}

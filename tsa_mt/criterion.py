@@ -316,9 +316,7 @@ def _log_share(name: str, count: Any) -> None:
     metrics.log_scalar_sum(f"_n_{name}", utils.item(count))
     metrics.log_derived(
         name,
-        lambda meters: round(
-            100.0 * meters[f"_n_{name}"].sum / max(1, meters["_n_rows"].sum), 3
-        ),
+        lambda meters: round(100.0 * meters[f"_n_{name}"].sum / max(1, meters["_n_rows"].sum), 3),
     )
 
 

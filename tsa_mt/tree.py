@@ -236,7 +236,7 @@ class _Parser:
             self.position += 1
         if begin == self.position:
             raise self._error("expected a number of layers")
-        digits = self.text[begin:self.position].lstrip("0") or "0"
+        digits = self.text[begin : self.position].lstrip("0") or "0"
         value = int(digits) if len(digits) <= 4 else MAX_LAYERS + 1
         self.total += value
         if self.total > MAX_LAYERS:
@@ -248,7 +248,7 @@ class _Parser:
         """The next character that is not white space, '' at the end."""
         while self.position < len(self.text) and self.text[self.position].isspace():
             self.position += 1
-        return self.text[self.position:self.position + 1]
+        return self.text[self.position : self.position + 1]
 
     def _error(self, expected: str, found: str = "") -> ValueError:
         """What was expected at this position and what stands there, with a caret below it."""

@@ -86,8 +86,14 @@ def write_dictionary(
 
 
 def binarise_part(
-    encoded: Path, folder: Path, name: str, code: str, dictionary: Path, model: Path,
-    start: int, shards: int,
+    encoded: Path,
+    folder: Path,
+    name: str,
+    code: str,
+    dictionary: Path,
+    model: Path,
+    start: int,
+    shards: int,
 ) -> Dict[str, Any]:
     """Turn an encoded part into fairseq data sets, one per shard.
 
@@ -115,10 +121,11 @@ def binarise_part(
     numbers = table[ids] if len(ids) else ids
     rows = _with_ends(numbers, lengths, words.eos())
     for shard in range(shards):
-        dealt = rows[(shard - start) % shards::shards]
+        dealt = rows[(shard - start) % shards :: shards]
         _write(folder / f"{name}.{code}.{shard}", dealt, len(words))
     record = {
-        "tokens": len(numbers) + len(rows), "unknown": int((numbers == words.unk()).sum()),
+        "tokens": len(numbers) + len(rows),
+        "unknown": int((numbers == words.unk()).sum()),
     }
     write_json(done, record)
     return record

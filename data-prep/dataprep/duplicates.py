@@ -46,7 +46,7 @@ def _repeated(folder: Path, names: List[str]) -> np.ndarray:
     everything = np.empty(sum(sizes), dtype=np.uint64)
     position = 0
     for name, size in zip(names, sizes, strict=True):
-        everything[position:position + size] = _load(folder, name)
+        everything[position : position + size] = _load(folder, name)
         position += size
     everything.sort()
     second = everything[1:] == everything[:-1]

@@ -27,9 +27,7 @@ def _lines(path: Path, name: str, carriage_returns: bool) -> Iterator[str]:
     return chain.from_iterable(blocks(path, name, carriage_returns))
 
 
-def text(
-    path: Path, name: str, carriage_returns: bool, drop: Sequence[str] = ()
-) -> Iterator[str]:
+def text(path: Path, name: str, carriage_returns: bool, drop: Sequence[str] = ()) -> Iterator[str]:
     """One sentence per line; lines that hold one of the strings `drop` are none."""
     lines = _lines(path, name, carriage_returns)
     if not drop:
@@ -46,8 +44,10 @@ def sgm(path: Path, name: str, carriage_returns: bool) -> Iterator[str]:
 
 
 def aligned(
-    reader: Callable[[Path, str, bool], Iterator[str]], files: Dict[str, Tuple[Path, str]],
-    languages: List[str], carriage_returns: bool,
+    reader: Callable[[Path, str, bool], Iterator[str]],
+    files: Dict[str, Tuple[Path, str]],
+    languages: List[str],
+    carriage_returns: bool,
 ) -> Pairs:
     """Pair the lines of two files.
 
@@ -123,8 +123,12 @@ def _variants(unit: ElementTree.Element) -> Iterator[Tuple[str, str]]:
 
 
 def pairs(
-    form: str, files: Dict[str, Tuple[Path, str]], languages: List[str], columns: Dict[str, int],
-    drop: List[str], carriage_returns: bool,
+    form: str,
+    files: Dict[str, Tuple[Path, str]],
+    languages: List[str],
+    columns: Dict[str, int],
+    drop: List[str],
+    carriage_returns: bool,
 ) -> Pairs:
     """The pairs of a piece, in the order source, target; the arguments are those of `Piece`."""
     if form == "tsv":
@@ -143,8 +147,12 @@ def sliced(stream: Pairs, number: int, count: int) -> Pairs:
 
 
 def extract_piece(
-    folder: Path, prefix: str, part_lines: int, replace: Dict[str, str],
-    portion: Optional[Tuple[int, int]], **reading: Any,
+    folder: Path,
+    prefix: str,
+    part_lines: int,
+    replace: Dict[str, str],
+    portion: Optional[Tuple[int, int]],
+    **reading: Any,
 ) -> Dict[str, Any]:
     """Write the parts of one piece.
 

@@ -72,9 +72,9 @@ def fetch(name: str, download: Download, path: Path, timeout: float) -> str:
     raise DataError(
         f"{name} could not be fetched from any of {len(said)} mirrors: {'; '.join(said)}. Get it "
         "by other means and pass its folder as --from-local"
-        if said else
-        f"{name} has no public address; get it from its publisher (see the recipe) and pass its "
-        "folder as --from-local"
+        if said
+        else f"{name} has no public address; get it from its publisher (see the recipe) and pass "
+        "its folder as --from-local"
     )
 
 
@@ -141,7 +141,12 @@ def _transfer(url: str, name: str, path: Path, timeout: float) -> Path:
 
 
 def _request(
-    url: str, name: str, part: Path, note: Path, start: int, validator: Optional[str],
+    url: str,
+    name: str,
+    part: Path,
+    note: Path,
+    start: int,
+    validator: Optional[str],
     timeout: float,
 ) -> None:
     headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}

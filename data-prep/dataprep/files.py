@@ -53,9 +53,11 @@ def read_json(path: Path) -> Optional[Dict[str, Any]]:
 def digest(path: Path, algorithm: str = "sha256") -> str:
     """Checksum of a file as hexadecimal digits."""
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, algorithm).hexdigest() if hasattr(
-            hashlib, "file_digest"
-        ) else _digest(stream, algorithm)
+        return (
+            hashlib.file_digest(stream, algorithm).hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest(stream, algorithm)
+        )
 
 
 def _digest(stream: Any, algorithm: str) -> str:

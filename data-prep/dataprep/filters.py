@@ -24,7 +24,8 @@ def length_rules(filters: Filters) -> List[Tuple[str, Rule]]:
         ("max_words", f.max_words, lambda s, t: max(_words(s), _words(t)) > f.max_words),
         ("word_ratio", f.word_ratio, lambda s, t: _ratio(_words(s), _words(t)) > f.word_ratio),
         (
-            "max_word_chars", f.max_word_chars,
+            "max_word_chars",
+            f.max_word_chars,
             lambda s, t: max(_longest_word(s), _longest_word(t)) > f.max_word_chars,
         ),
         ("max_chars", f.max_chars, lambda s, t: max(len(s), len(t)) > f.max_chars),

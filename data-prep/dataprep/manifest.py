@@ -46,8 +46,10 @@ def length_statistics(histograms: Iterable[List[int]]) -> Dict[str, Any]:
         return {"mean": 0, "p50": 0, "p95": 0, "max": 0}
     mean = sum(length * n for length, n in counts.items()) / total
     return {
-        "mean": round(mean, 2), "p50": _percentile(counts, total, 0.50),
-        "p95": _percentile(counts, total, 0.95), "max": max(counts),
+        "mean": round(mean, 2),
+        "p50": _percentile(counts, total, 0.50),
+        "p95": _percentile(counts, total, 0.95),
+        "max": max(counts),
     }
 
 
@@ -86,11 +88,14 @@ def report(manifest: Dict[str, Any]) -> str:
     """The manifest as a page of Markdown."""
     m = manifest
     lines = [
-        f"# {m['recipe']}: {m['title']}", "",
+        f"# {m['recipe']}: {m['title']}",
+        "",
         f"- {m['source']} to {m['target']}, preparation `{m['preparation']}` ({m['reproduces']})",
         f"- licence: {m['licence']}",
-        f"- {'complete' if m['complete'] else 'stopped after the text: no subword vocabulary'}", "",
-        "| split | step | in | out | left out |", "| --- | --- | ---: | ---: | --- |",
+        f"- {'complete' if m['complete'] else 'stopped after the text: no subword vocabulary'}",
+        "",
+        "| split | step | in | out | left out |",
+        "| --- | --- | ---: | ---: | --- |",
     ]
     for name, split in m["splits"].items():
         for step in split["steps"]:

@@ -87,7 +87,8 @@ def prepare(recipe: Recipe, options: Options) -> Dict[str, Any]:
         FileExistsError: The folder holds something else.
     """
     with (
-        _locked(recipe, options), Pool(options.workers) as pool,
+        _locked(recipe, options),
+        Pool(options.workers) as pool,
         Pool(options.workers, binarise.PRELOAD) as fairseq_pool,
     ):
         return Preparer(recipe, options, pool, fairseq_pool).run()
@@ -165,7 +166,10 @@ class Preparer:
         """Take all steps and return the manifest."""
         started = time.monotonic()
         locator = Locator(
-            self.recipe, self.work, self.options.local, self.options.any_checksum,
+            self.recipe,
+            self.work,
+            self.options.local,
+            self.options.any_checksum,
             self.options.timeout,
         )
         located = locator.locate(self.splits)
@@ -226,7 +230,11 @@ class Preparer:
     def _extract(self, split: str, located: List[Located]) -> Track:
         settings = [
             [
-                x.form, x.piece.drop, x.piece.replace, x.piece.columns, x.piece.carriage_returns,
+                x.form,
+                x.piece.drop,
+                x.piece.replace,
+                x.piece.columns,
+                x.piece.carriage_returns,
                 {code: [s.sha256, s.name.partition("//")[2]] for code, s in x.files.items()},
             ]
             for x in located
@@ -254,13 +262,23 @@ class Preparer:
         tasks = []
         for number, x in enumerate(located):
             reading = {
-                "form": x.form, "files": {c: (s.path, s.name) for c, s in x.files.items()},
-                "languages": self.languages, "columns": x.piece.columns,
+                "form": x.form,
+                "files": {c: (s.path, s.name) for c, s in x.files.items()},
+                "languages": self.languages,
+                "columns": x.piece.columns,
                 "drop": x.piece.drop,
                 "carriage_returns": x.piece.carriage_returns,
             }
-            tasks.append((step.folder, f"{number:02d}", self.recipe.part_lines, x.piece.replace,
-                          portion, reading))
+            tasks.append(
+                (
+                    step.folder,
+                    f"{number:02d}",
+                    self.recipe.part_lines,
+                    x.piece.replace,
+                    portion,
+                    reading,
+                )
+            )
         sizes = [sum(s.path.stat().st_size for s in x.files.values()) for x in located]
         found = self.pool.run(step.name, _extract_task, tasks, sizes, "B")
         pieces = [[x.piece.name, record["pairs"]] for x, record in zip(located, found, strict=True)]
@@ -276,9 +294,9 @@ class Preparer:
             with self._working(step, lambda: _summary(record["total"])):
                 sizes = [lines for _, lines in track.parts]
                 found = self.pool.run(step.name, function, tasks, sizes)
-                record = step.finish({
-                    "total": manifest.add_up(found), "parts": [r["out"] for r in found]
-                })
+                record = step.finish(
+                    {"total": manifest.add_up(found), "parts": [r["out"] for r in found]}
+                )
         track.step = step
         track.parts = [(name, n) for (name, _), n in zip(track.parts, record["parts"], strict=True)]
         track.counts.append({"step": step.name.split("/")[0], **record["total"]})
@@ -287,7 +305,8 @@ class Preparer:
     def _clean(self, split: str, track: Track) -> None:
         settings, training = self.settings.clean, split == "train"
         step = Step.after(
-            f"clean/{split}", self.work,
+            f"clean/{split}",
+            self.work,
             [dataclasses.asdict(settings), self.languages, self._made_by("sacremoses")],
             [track.step],
         )
@@ -319,7 +338,8 @@ class Preparer:
     def _tokenise(self, split: str, track: Track) -> None:
         settings, training = self.settings.tokenise, split == "train"
         step = Step.after(
-            f"tokenise/{split}", self.work,
+            f"tokenise/{split}",
+            self.work,
             [dataclasses.asdict(settings), self.languages, self._made_by("sacremoses")],
             [track.step],
         )
@@ -339,7 +359,9 @@ class Preparer:
             holders = self.holders if split == "train" else {}
             held = {name: dataclasses.asdict(hold) for name, hold in holders.items()}
             step = Step.after(
-                f"text/{split}", self.work, [held, self.languages, self.recipe.part_lines],
+                f"text/{split}",
+                self.work,
+                [held, self.languages, self.recipe.part_lines],
                 [track.step],
             )
             record = step.record(self.out)
@@ -358,8 +380,15 @@ class Preparer:
             progress(step.name, total, " lines") as bar,
         ):
             splits = write_text(
-                track.step.folder, track.masks, track.parts, split, holders, folder,
-                self.languages, self.recipe.part_lines, bar,
+                track.step.folder,
+                track.masks,
+                track.parts,
+                split,
+                holders,
+                folder,
+                self.languages,
+                self.recipe.part_lines,
+                bar,
             )
             names = [f"text/{name}.{code}" for name in splits for code in self.languages]
             record = step.finish({"splits": splits, "outputs": self._sizes(names)})
@@ -376,8 +405,11 @@ class Preparer:
         if name in self.holders or (split == "train" and self.holders):
             counts = [*counts, {"step": "hold out", "in": total, "out": record["lines"]}]
         return {
-            "step": step, "counts": counts, "training": split == "train",
-            "lines": record["lines"], "ranges": record["ranges"],
+            "step": step,
+            "counts": counts,
+            "training": split == "train",
+            "lines": record["lines"],
+            "ranges": record["ranges"],
             "paths": [self.out / "text" / f"{name}.{code}" for code in self.languages],
         }
 
@@ -450,14 +482,24 @@ class Preparer:
         for split, text in texts.items():
             training = text["training"]
             step = Step.after(
-                f"encode/{split}", self.work, [filters if training else {}, split],
+                f"encode/{split}",
+                self.work,
+                [filters if training else {}, split],
                 [text["step"], step_before],
             )
             parts = [(f"{i:05d}", span[0]) for i, span in enumerate(text["ranges"])]
             track = Track(text["step"], parts, counts=text["counts"])
             tasks = [
-                (text["paths"], span[1:], path, step.folder, name, self.settings.subword,
-                 self.languages, training)
+                (
+                    text["paths"],
+                    span[1:],
+                    path,
+                    step.folder,
+                    name,
+                    self.settings.subword,
+                    self.languages,
+                    training,
+                )
                 for (name, _), span in zip(parts, text["ranges"], strict=True)
             ]
             self._mapped(track, step, subword.encode_part, tasks)
@@ -479,7 +521,8 @@ class Preparer:
         foreign = self._foreign_dictionaries(names)
         upstream = [model[0]] if foreign else [encoded["train"].step]
         settings = [
-            self.settings.subword.joined_dictionary, self._folders,
+            self.settings.subword.joined_dictionary,
+            self._folders,
             [manifest.digest(path) for path in foreign],
         ]
         step = Step.after("dictionary", self.work, settings, upstream)
@@ -490,8 +533,10 @@ class Preparer:
                 for folder in self._folders:
                     (self.out / folder).mkdir(exist_ok=True)
                 first = [self.out / self._folders[0] / name for name in names]
-                facts = _copied_all(foreign, first) if foreign else self._counted(
-                    encoded, model[1], first
+                facts = (
+                    _copied_all(foreign, first)
+                    if foreign
+                    else self._counted(encoded, model[1], first)
                 )
                 for folder in self._folders[1:]:
                     _copied_all(first, [self.out / folder / name for name in names])
@@ -524,12 +569,15 @@ class Preparer:
         found = self.fairseq_pool.run("dictionary", binarise.write_dictionary, tasks)
         return {
             path.name: record["types"]
-            for (_, files), record in zip(groups, found, strict=True) for path in files
+            for (_, files), record in zip(groups, found, strict=True)
+            for path in files
         }
 
     def _binarise_step(self, split: str, track: Track, dictionary: Step) -> Step:
         return Step.after(
-            f"binarise/{split}", self.work, [self._folders, self.languages],
+            f"binarise/{split}",
+            self.work,
+            [self._folders, self.languages],
             [track.step, dictionary],
         )
 
@@ -549,16 +597,15 @@ class Preparer:
             done[split] = record
         return done
 
-    def _binarised(
-        self, step: Step, split: str, track: Track, model: Path
-    ) -> Dict[str, Any]:
+    def _binarised(self, step: Step, split: str, track: Track, model: Path) -> Dict[str, Any]:
         shards = len(self._folders) if split == "train" else 1
         dicts = [self.out / self._folders[0] / f"dict.{code}.txt" for code in self.languages]
         tasks, sizes, start = [], [], 0
         for name, lines in track.parts:
             for code, path in zip(self.languages, dicts, strict=True):
-                tasks.append((track.step.folder, step.folder, name, code, path, model, start,
-                              shards))
+                tasks.append(
+                    (track.step.folder, step.folder, name, code, path, model, start, shards)
+                )
                 sizes.append(lines)
             start += lines
         found = self.fairseq_pool.run(step.name, binarise.binarise_part, tasks, sizes)
@@ -569,9 +616,7 @@ class Preparer:
         }
         return {"lines": start, "counts": counts, "outputs": self._sizes(outputs)}
 
-    def _merged(
-        self, step: Step, split: str, track: Track, shards: int
-    ) -> List[str]:
+    def _merged(self, step: Step, split: str, track: Track, shards: int) -> List[str]:
         pair = f"{self.recipe.source}-{self.recipe.target}"
         tasks, outputs = [], []
         for shard in range(shards):
@@ -599,7 +644,9 @@ class Preparer:
             return read_json(self.out / "manifest.json")
         with self._working(step, lambda: "manifest.json, report.md"):
             result = {
-                **facts, "files": self.files, "complete": data is not None,
+                **facts,
+                "files": self.files,
+                "complete": data is not None,
                 "folders": self._folders if data is not None else [],
                 "splits": self._split_entries(texts, encoded, data),
                 "subword": model[2] if model else {},
@@ -618,14 +665,19 @@ class Preparer:
         recipe = self.recipe
         data = ":".join(self._folders)
         return {
-            "recipe": recipe.name, "title": recipe.title, "source": recipe.source,
-            "target": recipe.target, "licence": recipe.licence, "preparation": self.name,
+            "recipe": recipe.name,
+            "title": recipe.title,
+            "source": recipe.source,
+            "target": recipe.target,
+            "licence": recipe.licence,
+            "preparation": self.name,
             "reproduces": self.settings.reproduces,
-            "settings": dataclasses.asdict(self.settings), "slice": self.options.portion,
+            "settings": dataclasses.asdict(self.settings),
+            "slice": self.options.portion,
             "versions": manifest.versions(),
-            "train": f"fairseq-train {data} --user-dir \"$(tsa-mt user-dir)\" "
-                     f"--source-lang {recipe.source} --target-lang {recipe.target} "
-                     f"{' '.join(recipe.train.split())}".rstrip(),
+            "train": f'fairseq-train {data} --user-dir "$(tsa-mt user-dir)" '
+            f"--source-lang {recipe.source} --target-lang {recipe.target} "
+            f"{' '.join(recipe.train.split())}".rstrip(),
         }
 
     def _split_entries(self, texts: Dict, encoded: Dict, data: Any) -> Dict[str, Any]:
@@ -678,8 +730,12 @@ class Preparer:
 
 
 def _extract_task(
-    folder: Path, prefix: str, part_lines: int, replace: Dict[str, str],
-    portion: Optional[Tuple[int, int]], reading: Dict[str, Any],
+    folder: Path,
+    prefix: str,
+    part_lines: int,
+    replace: Dict[str, str],
+    portion: Optional[Tuple[int, int]],
+    reading: Dict[str, Any],
 ) -> Dict[str, Any]:
     return extract_piece(folder, prefix, part_lines, replace, portion, **reading)
 

@@ -76,8 +76,12 @@ class Pool:
             forkserver.ensure_running()
 
     def run(
-        self, label: str, function: Callable[..., Any], tasks: Sequence[Tuple],
-        sizes: Optional[Sequence[int]] = None, unit: str = " lines",
+        self,
+        label: str,
+        function: Callable[..., Any],
+        tasks: Sequence[Tuple],
+        sizes: Optional[Sequence[int]] = None,
+        unit: str = " lines",
     ) -> List[Any]:
         """Call `function(*task)` for every task and return the results in the tasks' order.
 

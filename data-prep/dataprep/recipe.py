@@ -350,11 +350,15 @@ def _build(cls: Any, raw: Any, where: str, faults: List[str]) -> Any:
         faults.append(f"unknown setting {where}{key}; known are {', '.join(fields)}")
     values = {
         name: _value(hints[name], raw[name], f"{where}{name}", faults)
-        for name in fields if name in raw
+        for name in fields
+        if name in raw
     }
     missing = [
-        name for name, f in fields.items() if name not in raw
-        and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        name
+        for name, f in fields.items()
+        if name not in raw
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
     ]
     faults.extend(f"{where}{name} is missing" for name in missing)
     return None if missing else cls(**values)

@@ -100,7 +100,8 @@ class Locator:
         there = [name for name in found if self.recipe.splits[name].pieces]
         advice = (
             f"Complete splits are there: add --splits {','.join(there)} to prepare only them"
-            if there else "Archives, plain or compressed files with those names are accepted"
+            if there
+            else "Archives, plain or compressed files with those names are accepted"
         )
         return DataError(f"{self.local} lacks what {self.recipe.name} needs {what}. {advice}")
 

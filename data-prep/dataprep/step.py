@@ -30,9 +30,7 @@ class Step:
     key: str
 
     @classmethod
-    def after(
-        cls, name: str, work: Path, settings: Any, upstream: Sequence["Step"] = ()
-    ) -> "Step":
+    def after(cls, name: str, work: Path, settings: Any, upstream: Sequence["Step"] = ()) -> "Step":
         """Build a step that depends on its settings and on earlier steps."""
         return cls(name, work / name, key_of(FORMAT, name, settings, [s.key for s in upstream]))
 

@@ -60,10 +60,15 @@ def learn_sentencepiece(
     try:
         # a writer instead of a prefix: the prefix would be stored in the model
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sample(paths, lines, settings.sample), model_writer=out,
-            vocab_size=settings.vocab_size, model_type=settings.model_type,
-            character_coverage=settings.character_coverage, byte_fallback=settings.byte_fallback,
-            hard_vocab_limit=False, num_threads=THREADS, minloglevel=2,
+            sentence_iterator=sample(paths, lines, settings.sample),
+            model_writer=out,
+            vocab_size=settings.vocab_size,
+            model_type=settings.model_type,
+            character_coverage=settings.character_coverage,
+            byte_fallback=settings.byte_fallback,
+            hard_vocab_limit=False,
+            num_threads=THREADS,
+            minloglevel=2,
         )
     except RuntimeError as fault:
         raise DataError(
@@ -162,8 +167,7 @@ class BpeEncoder:
         table: Dict[str, int] = {}
         process = self.bpe.process_line
         rows = [
-            [table.setdefault(word, len(table)) for word in process(line).split()]
-            for line in lines
+            [table.setdefault(word, len(table)) for word in process(line).split()] for line in lines
         ]
         lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
         flat = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(lengths.sum()))
@@ -195,8 +199,14 @@ def shared_types(model: Path) -> List[str]:
 
 
 def encode_part(
-    text: List[Path], span: List[Any], model: Path, folder: Path, name: str, settings: Subword,
-    languages: List[str], training: bool,
+    text: List[Path],
+    span: List[Any],
+    model: Path,
+    folder: Path,
+    name: str,
+    settings: Subword,
+    languages: List[str],
+    training: bool,
 ) -> Dict[str, Any]:
     """Encode one stretch of the text, and if it is training text leave out pairs by length.
 
@@ -227,7 +237,9 @@ def encode_part(
         if types:
             write_lines(folder / f"{name}.{code}.types", types)
     record = {
-        "in": len(raw[0]), "out": len(sides[0][2]), "dropped": dict(dropped),
+        "in": len(raw[0]),
+        "out": len(sides[0][2]),
+        "dropped": dict(dropped),
         "lengths": {
             code: np.bincount(lengths).tolist()
             for code, (_, _, lengths) in zip(languages, sides, strict=True)

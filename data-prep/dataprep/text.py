@@ -57,7 +57,10 @@ def split_of(
 
 
 def _dealt(
-    split: str, holders: Dict[str, HoldOut], start: int, sides: List[List[str]],
+    split: str,
+    holders: Dict[str, HoldOut],
+    start: int,
+    sides: List[List[str]],
     languages: List[str],
 ) -> Dict[str, List[List[str]]]:
     """Deal the lines of a part out to the splits."""
@@ -72,8 +75,15 @@ def _dealt(
 
 
 def write_text(
-    inputs: Path, masks: Optional[Path], parts: List[Tuple[str, int]], split: str,
-    holders: Dict[str, HoldOut], folder: Path, languages: List[str], chunk: int, bar: Any,
+    inputs: Path,
+    masks: Optional[Path],
+    parts: List[Tuple[str, int]],
+    split: str,
+    holders: Dict[str, HoldOut],
+    folder: Path,
+    languages: List[str],
+    chunk: int,
+    bar: Any,
 ) -> Dict[str, Any]:
     """Write a split's text and that of the splits held out of it.
 
@@ -117,4 +127,3 @@ def write_text(
                     "hold some out; see the counts above and the recipe"
                 )
     return {n: {"lines": w.lines, "ranges": w.ranges} for n, w in writers.items()}
-

@@ -49,8 +49,13 @@ def read_kept(inputs: Path, name: str, code: str, masks: Optional[Path]) -> List
 
 
 def tokenise_part(
-    inputs: Path, masks: Optional[Path], folder: Path, name: str, settings: Tokenise,
-    languages: List[str], training: bool,
+    inputs: Path,
+    masks: Optional[Path],
+    folder: Path,
+    name: str,
+    settings: Tokenise,
+    languages: List[str],
+    training: bool,
 ) -> Dict[str, Any]:
     """Tokenise one part, and if it is training text leave out pairs by length.
 

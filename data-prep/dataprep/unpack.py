@@ -99,7 +99,8 @@ def _copy(stream: IO[bytes], path: Path, limit: int, name: str, total: int) -> N
     path.parent.mkdir(parents=True, exist_ok=True)
     size = 0
     with (
-        progress("unpack", total, "B") as bar, whole(path) as temporary,
+        progress("unpack", total, "B") as bar,
+        whole(path) as temporary,
         open(temporary, "wb") as out,
     ):
         while data := stream.read(BLOCK):

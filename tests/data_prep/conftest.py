@@ -63,13 +63,23 @@ def corpus(tmp_path):
 def custom(corpus):
     """Arguments that prepare the small corpus in the main process."""
     splits = [
-        argument for split in ("train", "valid", "test")
+        argument
+        for split in ("train", "valid", "test")
         for argument in (f"--{split}", str(corpus / f"{split}.en"), str(corpus / f"{split}.de"))
     ]
     return [
-        "custom", "--source-lang", "en", "--target-lang", "de", *splits, "--workers", "1",
-        "--set", "preparations.modern.subword.sentencepiece.vocab_size=400",
-        "--set", "preparations.published.subword.bpe.merges=60",
+        "custom",
+        "--source-lang",
+        "en",
+        "--target-lang",
+        "de",
+        *splits,
+        "--workers",
+        "1",
+        "--set",
+        "preparations.modern.subword.sentencepiece.vocab_size=400",
+        "--set",
+        "preparations.published.subword.bpe.merges=60",
     ]
 
 

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def snapshot(out):
     """Bytes of everything that a preparation leaves outside of its work folder."""
     return {
-        str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*"))
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
         if path.is_file() and path.relative_to(out).parts[0] != "work"
     }
 
@@ -58,19 +59,32 @@ def test_sentencepiece_data_equals_fairseq_preprocess_byte_for_byte(custom, prep
 
     assert prepare(*custom, "--out", tmp_path / "out")[0] == 0
     model = sentencepiece.SentencePieceProcessor(
-        model_file=str(tmp_path / "out" / "subword" / "sentencepiece.bpe.model"))
-    text = encoded(tmp_path / "out", tmp_path / "enc",
-                   lambda line: " ".join(model.encode(line, out_type=str)))
+        model_file=str(tmp_path / "out" / "subword" / "sentencepiece.bpe.model")
+    )
+    text = encoded(
+        tmp_path / "out", tmp_path / "enc", lambda line: " ".join(model.encode(line, out_type=str))
+    )
     data = tmp_path / "out" / "data-bin"
-    expected = preprocessed(tmp_path / "bin", text, data,
-                            ["--joined-dictionary", "--srcdict", str(data / "dict.en.txt")])
+    expected = preprocessed(
+        tmp_path / "bin",
+        text,
+        data,
+        ["--joined-dictionary", "--srcdict", str(data / "dict.en.txt")],
+    )
     assert {path.name: path.read_bytes() for path in data.iterdir()} == expected
 
 
 def test_byte_pair_data_equals_fairseq_preprocess_byte_for_byte(custom, prepare, tmp_path):
     apply_bpe = pytest.importorskip("subword_nmt.apply_bpe", reason="extra [data] not installed")
-    arguments = [*custom, "--preparation", "published", "--out", tmp_path / "out",
-                 "--set", "preparations.published.subword.joined_dictionary=false"]
+    arguments = [
+        *custom,
+        "--preparation",
+        "published",
+        "--out",
+        tmp_path / "out",
+        "--set",
+        "preparations.published.subword.joined_dictionary=false",
+    ]
     assert prepare(*arguments)[0] == 0
     with open(tmp_path / "out" / "subword" / "bpe.codes", encoding="utf-8") as codes:
         bpe = apply_bpe.BPE(codes)
@@ -145,20 +159,34 @@ def test_the_manifest_says_what_is_in_the_data(custom, prepare, tmp_path, corpus
 def test_a_changed_setting_redoes_only_the_steps_after_it(custom, prepare, tmp_path):
     out = tmp_path / "out"
     prepare(*custom, "--out", out)
-    _, said, _ = prepare(*custom, "--out", out, "--set",
-                         "preparations.modern.subword.sentencepiece.vocab_size=380")
-    later = {f"{step}/{split}" for step in ("encode", "binarise")
-             for split in ("train", "valid", "test")}
+    _, said, _ = prepare(
+        *custom, "--out", out, "--set", "preparations.modern.subword.sentencepiece.vocab_size=380"
+    )
+    later = {
+        f"{step}/{split}" for step in ("encode", "binarise") for split in ("train", "valid", "test")
+    }
     assert worked(said) == {"subword", "dictionary", *later}
-    _, said, _ = prepare(*custom, "--out", out, "--set",
-                         "preparations.modern.subword.sentencepiece.vocab_size=380",
-                         "--set", "preparations.modern.clean.filters.max_chars=40")
+    _, said, _ = prepare(
+        *custom,
+        "--out",
+        out,
+        "--set",
+        "preparations.modern.subword.sentencepiece.vocab_size=380",
+        "--set",
+        "preparations.modern.clean.filters.max_chars=40",
+    )
     assert {"clean/train", "duplicates/train", "text/train", "subword"} <= worked(said)
     assert not {step for step in worked(said) if step.startswith("extract")}
     fresh = tmp_path / "fresh"
-    prepare(*custom, "--out", fresh, "--set",
-            "preparations.modern.subword.sentencepiece.vocab_size=380",
-            "--set", "preparations.modern.clean.filters.max_chars=40")
+    prepare(
+        *custom,
+        "--out",
+        fresh,
+        "--set",
+        "preparations.modern.subword.sentencepiece.vocab_size=380",
+        "--set",
+        "preparations.modern.clean.filters.max_chars=40",
+    )
     assert snapshot(out) == snapshot(fresh)
 
 
@@ -235,12 +263,20 @@ def test_slices_make_up_the_training_text_and_share_a_vocabulary(
     prepare(*custom, "--out", tmp_path / "all")
     slices = []
     for number in range(3):
-        status, _, error = prepare(*custom, "--out", tmp_path / f"{number}", "--slice",
-                                   f"{number}/3", "--vocab-from", tmp_path / "all")
+        status, _, error = prepare(
+            *custom,
+            "--out",
+            tmp_path / f"{number}",
+            "--slice",
+            f"{number}/3",
+            "--vocab-from",
+            tmp_path / "all",
+        )
         assert (status, error) == (0, "")
         slices.append((tmp_path / f"{number}" / "text" / "train.de").read_text().splitlines())
         assert (tmp_path / f"{number}/data-bin/dict.de.txt").read_bytes() == (
-            tmp_path / "all/data-bin/dict.de.txt").read_bytes()
+            tmp_path / "all/data-bin/dict.de.txt"
+        ).read_bytes()
     whole = (tmp_path / "all" / "text" / "train.de").read_text().splitlines()
     assert sorted(sum(slices, [])) == sorted(whole) and len(whole) == 300
     assert all(60 < len(part) < 140 for part in slices)
@@ -250,39 +286,49 @@ def test_a_test_set_alone_stops_after_its_text(custom, prepare, tmp_path):
     out = tmp_path / "out"
     status, _, _ = prepare(*custom, "--out", out, "--splits", "test")
     assert status == 0 and not manifest(out)["complete"]
-    assert set(snapshot(out)) == {
-        "manifest.json", "report.md", "text/test.de", "text/test.en"}
+    assert set(snapshot(out)) == {"manifest.json", "report.md", "text/test.de", "text/test.en"}
 
 
 def test_a_test_set_uses_the_vocabulary_of_another_folder(custom, prepare, tmp_path):
     prepare(*custom, "--out", tmp_path / "all")
-    status, _, _ = prepare(*custom, "--out", tmp_path / "test", "--splits", "test",
-                           "--vocab-from", tmp_path / "all")
+    status, _, _ = prepare(
+        *custom, "--out", tmp_path / "test", "--splits", "test", "--vocab-from", tmp_path / "all"
+    )
     assert status == 0
     whole, alone = snapshot(tmp_path / "all"), snapshot(tmp_path / "test")
-    for name in ("data-bin/test.en-de.de.bin", "data-bin/test.en-de.en.idx",
-                 "data-bin/dict.en.txt", "subword/sentencepiece.bpe.model"):
+    for name in (
+        "data-bin/test.en-de.de.bin",
+        "data-bin/test.en-de.en.idx",
+        "data-bin/dict.en.txt",
+        "subword/sentencepiece.bpe.model",
+    ):
         assert alone[name] == whole[name]
     assert "data-bin/train.en-de.de.bin" not in alone
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (["--splits", "tset"], "custom has no split 'tset'; choose from train, valid, test"),
-    (["--preparation", "old"], "custom has no preparation 'old'; choose one of modern, published"),
-    (["--shards", "0"], "--shards is 0, must be at least 1"),
-    (["--workers", "0"], "--workers is 0, must be at least 1"),
-    (["--timeout", "0"], "--timeout is 0.0, must be more than 0"),
-    (["--vocab-from", "/nowhere"], "--vocab-from /nowhere holds no completely prepared corpus"),
-    (["--slice", "2/2"], "--slice '2/2' must look like I/N with I from 0 to N-1"),
-    (["--set", "part_lines"], "--set 'part_lines' must look like KEY=VALUE"),
-    (["--set", "part_lines=["], "--set 'part_lines=[': '[' is not a YAML value"),
-    (["--set", "part_lines=ten"], "part_lines must be int, got 'ten'"),
-    (["--set", "prat_lines=10"], "unknown setting prat_lines; known are name, title"),
-    (["--set", "title.x=10"], "--set title.x: title is not a group of settings"),
-    (["--target-lang", "en"], "source and target are both 'en'"),
-    (["--test", "a", "b", "c"], "--test takes two aligned text files or one .tsv or .tmx file"),
-    (["--test", "/nowhere/a", "/nowhere/b"], "there is no file /nowhere/a"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--splits", "tset"], "custom has no split 'tset'; choose from train, valid, test"),
+        (
+            ["--preparation", "old"],
+            "custom has no preparation 'old'; choose one of modern, published",
+        ),
+        (["--shards", "0"], "--shards is 0, must be at least 1"),
+        (["--workers", "0"], "--workers is 0, must be at least 1"),
+        (["--timeout", "0"], "--timeout is 0.0, must be more than 0"),
+        (["--vocab-from", "/nowhere"], "--vocab-from /nowhere holds no completely prepared corpus"),
+        (["--slice", "2/2"], "--slice '2/2' must look like I/N with I from 0 to N-1"),
+        (["--set", "part_lines"], "--set 'part_lines' must look like KEY=VALUE"),
+        (["--set", "part_lines=["], "--set 'part_lines=[': '[' is not a YAML value"),
+        (["--set", "part_lines=ten"], "part_lines must be int, got 'ten'"),
+        (["--set", "prat_lines=10"], "unknown setting prat_lines; known are name, title"),
+        (["--set", "title.x=10"], "--set title.x: title is not a group of settings"),
+        (["--target-lang", "en"], "source and target are both 'en'"),
+        (["--test", "a", "b", "c"], "--test takes two aligned text files or one .tsv or .tmx file"),
+        (["--test", "/nowhere/a", "/nowhere/b"], "there is no file /nowhere/a"),
+    ],
+)
 def test_a_bad_request_is_answered_in_one_sentence(custom, prepare, tmp_path, change, message):
     status, _, error = prepare(*custom, "--out", tmp_path / "out", *change)
     assert status == 1
@@ -302,8 +348,15 @@ def test_options_of_custom_are_refused_elsewhere(prepare, tmp_path):
 
 def test_vocabulary_of_another_preparation_is_refused(custom, prepare, tmp_path):
     prepare(*custom, "--out", tmp_path / "all")
-    status, _, error = prepare(*custom, "--out", tmp_path / "b", "--vocab-from", tmp_path / "all",
-                               "--preparation", "published")
+    status, _, error = prepare(
+        *custom,
+        "--out",
+        tmp_path / "b",
+        "--vocab-from",
+        tmp_path / "all",
+        "--preparation",
+        "published",
+    )
     assert status == 1 and "has no subword/bpe.codes; it was prepared another way (modern)" in error
 
 
@@ -339,8 +392,15 @@ def test_two_processes_do_not_work_in_one_folder(custom, prepare, tmp_path):
 def test_missing_files_are_listed_with_the_splits_that_are_there(prepare, tmp_path, write):
     for code in ("en", "de"):
         write(tmp_path / "mine" / f"newstest2014-deen.{code}.gz", ["A line."])
-    status, _, error = prepare("wmt14-en-de", "--from-local", tmp_path / "mine", "--out",
-                               tmp_path / "out", "--workers", "1")
+    status, _, error = prepare(
+        "wmt14-en-de",
+        "--from-local",
+        tmp_path / "mine",
+        "--out",
+        tmp_path / "out",
+        "--workers",
+        "1",
+    )
     assert status == 1
     assert "lacks what wmt14-en-de needs for train: training-parallel-europarl-v7.tgz" in error
     assert "add --splits test to prepare only them" in error
@@ -349,16 +409,32 @@ def test_missing_files_are_listed_with_the_splits_that_are_there(prepare, tmp_pa
 def test_different_files_of_one_name_are_refused(prepare, tmp_path, write):
     write(tmp_path / "mine" / "a" / "newstest2014-deen.en", ["A line."])
     write(tmp_path / "mine" / "b" / "newstest2014-deen.en", ["Another line."])
-    status, _, error = prepare("wmt14-en-de", "--from-local", tmp_path / "mine", "--out",
-                               tmp_path / "out", "--splits", "test")
+    status, _, error = prepare(
+        "wmt14-en-de",
+        "--from-local",
+        tmp_path / "mine",
+        "--out",
+        tmp_path / "out",
+        "--splits",
+        "test",
+    )
     assert status == 1 and "holds different files called newstest2014-deen.en: a/newst" in error
 
 
 def test_a_local_file_with_a_wrong_checksum_is_refused_unless_accepted(prepare, tmp_path, write):
     for code in ("en", "de"):
         write(tmp_path / "mine" / f"test_2016_flickr.{code}.gz", ["A line."])
-    arguments = ["multi30k-en-de", "--from-local", tmp_path / "mine", "--splits", "test",
-                 "--workers", "1", "--out", tmp_path / "out"]
+    arguments = [
+        "multi30k-en-de",
+        "--from-local",
+        tmp_path / "mine",
+        "--splits",
+        "test",
+        "--workers",
+        "1",
+        "--out",
+        tmp_path / "out",
+    ]
     status, _, error = prepare(*arguments)
     assert status == 1 and "test_2016_flickr.en.gz has the sha256" in error
     assert "accept it with --any-checksum" in error
@@ -370,18 +446,25 @@ def test_a_local_file_with_a_wrong_checksum_is_refused_unless_accepted(prepare, 
 def test_a_local_web_page_in_place_of_an_archive_is_refused(prepare, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "de-en.tgz").write_text("<!DOCTYPE html><title>404</title>")
-    status, _, error = prepare("iwslt14-de-en", "--from-local", tmp_path / "mine", "--out",
-                               tmp_path / "out")
+    status, _, error = prepare(
+        "iwslt14-de-en", "--from-local", tmp_path / "mine", "--out", tmp_path / "out"
+    )
     assert status == 1 and "de-en.tgz is a web page instead of data" in error
 
 
-@pytest.mark.parametrize(("spoil", "message"), [
-    (lambda data: data[:-20], "cut off or damaged"),
-    (lambda data: gzip.compress(gzip.decompress(data)[:-9]), "they are not aligned"),
-    (lambda data: gzip.compress(gzip.decompress(data)[:-4] + b"\xff\xfe\n"), "is not UTF-8"),
-    (lambda data: gzip.compress(gzip.decompress(data).replace(b"\n", b"\r\n")), "carriage return"),
-    (lambda data: gzip.compress(b"x" * 10_000_000), "longer than 1,000,000 bytes"),
-])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda data: data[:-20], "cut off or damaged"),
+        (lambda data: gzip.compress(gzip.decompress(data)[:-9]), "they are not aligned"),
+        (lambda data: gzip.compress(gzip.decompress(data)[:-4] + b"\xff\xfe\n"), "is not UTF-8"),
+        (
+            lambda data: gzip.compress(gzip.decompress(data).replace(b"\n", b"\r\n")),
+            "carriage return",
+        ),
+        (lambda data: gzip.compress(b"x" * 10_000_000), "longer than 1,000,000 bytes"),
+    ],
+)
 def test_spoilt_training_text_is_refused_and_leaves_no_text(
     custom, prepare, tmp_path, corpus, write, spoil, message
 ):
@@ -396,26 +479,40 @@ def test_spoilt_training_text_is_refused_and_leaves_no_text(
 
 
 def test_a_split_without_lines_is_refused(custom, prepare, tmp_path):
-    status, _, error = prepare(*custom, "--out", tmp_path / "out", "--set",
-                               "preparations.modern.clean.filters.max_chars=1")
+    status, _, error = prepare(
+        *custom, "--out", tmp_path / "out", "--set", "preparations.modern.clean.filters.max_chars=1"
+    )
     assert status == 1 and "train has no lines: all were left out" in error
     assert not (tmp_path / "out" / "text" / "train.de").exists()
 
 
 def command(custom, out, workers="2"):
-    return [sys.executable, str(ROOT / "data-prep" / "prepare.py"), *custom, "--workers", workers,
-            "--out", str(out)]
+    return [
+        sys.executable,
+        str(ROOT / "data-prep" / "prepare.py"),
+        *custom,
+        "--workers",
+        workers,
+        "--out",
+        str(out),
+    ]
 
 
 def test_no_space_left_is_one_sentence_and_nothing_is_half_written(custom, tmp_path):
     """A limit on the size of files stands in for a full disk."""
+
     def limit():
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
 
-    done = subprocess.run(command(custom, tmp_path / "out", "1"), preexec_fn=limit, text=True,
-                          capture_output=True, timeout=60)
+    done = subprocess.run(
+        command(custom, tmp_path / "out", "1"),
+        preexec_fn=limit,
+        text=True,
+        capture_output=True,
+        timeout=60,
+    )
     assert done.returncode == 1
     assert done.stderr.startswith(f"prepare.py: error: no space left for {tmp_path / 'out'}")
     assert done.stderr.count("\n") == 1
@@ -427,8 +524,11 @@ def test_killed_at_any_moment_it_continues_to_the_same_bytes(custom, prepare, tm
     expected = snapshot(tmp_path / "whole")
     out, draw, kills = tmp_path / "killed", random.Random(1), 0
     for _ in range(4):
-        process = subprocess.Popen([*command(custom, out), "--set", "part_lines=20"],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*command(custom, out), "--set", "part_lines=20"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             process.wait(timeout=draw.uniform(0.5, 3.5))
         except subprocess.TimeoutExpired:

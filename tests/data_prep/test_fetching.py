@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(BODY)))
         self.end_headers()
         for start in range(0, len(BODY), 16384):
-            self.wfile.write(BODY[start:start + 16384])
+            self.wfile.write(BODY[start : start + 16384])
             self.wfile.flush()
             time.sleep(0.03)
 
@@ -143,14 +143,28 @@ def own_recipe(tmp_path, server, archive, *names):
         tar.addfile(member, inner)
     server.archive = archive.read_bytes()
     path = tmp_path / "own.yaml"
-    path.write_text(yaml.safe_dump({
-        "title": "t", "source": "en", "target": "de", "licence": "l", "tested": "t",
-        "default": "modern", "splits": {
-            "train": {"pieces": [{"name": "p", "files": "a.tar//out/inner.tgz//in/train.{lang}"}]},
-            "valid": {"hold_out": {"every": 10}}},
-        "downloads": {"a.tar": {"urls": [server.url(name) for name in names]}},
-        "preparations": {"modern": {"reproduces": "r", "subword": {
-            "sentencepiece": {"vocab_size": 300}}}}}))
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "title": "t",
+                "source": "en",
+                "target": "de",
+                "licence": "l",
+                "tested": "t",
+                "default": "modern",
+                "splits": {
+                    "train": {
+                        "pieces": [{"name": "p", "files": "a.tar//out/inner.tgz//in/train.{lang}"}]
+                    },
+                    "valid": {"hold_out": {"every": 10}},
+                },
+                "downloads": {"a.tar": {"urls": [server.url(name) for name in names]}},
+                "preparations": {
+                    "modern": {"reproduces": "r", "subword": {"sentencepiece": {"vocab_size": 300}}}
+                },
+            }
+        )
+    )
     return path
 
 
@@ -163,8 +177,11 @@ def test_a_corpus_is_fetched_from_the_second_mirror_unpacked_twice_and_prepared(
     assert (status, error) == (0, "")
     found = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert found["files"]["a.tar"] == {
-        "bytes": len(server.archive), "checked": "no", "origin": "download",
-        "sha256": hashlib.sha256(server.archive).hexdigest()}
+        "bytes": len(server.archive),
+        "checked": "no",
+        "origin": "download",
+        "sha256": hashlib.sha256(server.archive).hexdigest(),
+    }
     assert found["splits"]["train"]["pairs"] == 180
     server.requests.clear()
     assert "nothing to do" in prepare(*arguments)[1]
@@ -231,9 +248,11 @@ def test_a_host_that_refuses_connections_is_skipped(server, tmp_path):
 
 
 def test_one_sentence_tells_what_every_mirror_said(server, tmp_path):
-    message = (r"corpus\.tgz could not be fetched from any of 3 mirrors: \S+/dead \(HTTP 404 .*"
-               r"/page \(it sent a web page .*/wrong \(corpus\.tgz has the sha256 \w+, expected "
-               rf"{SHA256}.*pass its folder as --from-local")
+    message = (
+        r"corpus\.tgz could not be fetched from any of 3 mirrors: \S+/dead \(HTTP 404 .*"
+        r"/page \(it sent a web page .*/wrong \(corpus\.tgz has the sha256 \w+, expected "
+        rf"{SHA256}.*pass its folder as --from-local"
+    )
     with pytest.raises(DataError, match=message):
         get(server, tmp_path, "dead", "page", "wrong")
     assert not (tmp_path / "corpus.tgz").exists()

@@ -99,8 +99,10 @@ def test_lines_with_tags_are_dropped_from_wit3_training_text(tmp_path, write):
 
 
 def test_segments_are_taken_from_sgm_without_their_tags(tmp_path, write):
-    path = write(tmp_path / "t.sgm", ["<doc>", '<seg id="1"> You & I. </seg>', "<title>no</title>",
-                                      '<seg id="12">B</seg>'])
+    path = write(
+        tmp_path / "t.sgm",
+        ["<doc>", '<seg id="1"> You & I. </seg>', "<title>no</title>", '<seg id="12">B</seg>'],
+    )
     assert list(sgm(path, "t", False)) == ["You & I.", "B"]
 
 

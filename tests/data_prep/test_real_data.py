@@ -30,8 +30,22 @@ def iwslt14(tmp_path_factory, shared):
     from prepare import main
 
     out = tmp_path_factory.mktemp("iwslt14") / "out"
-    assert main(["iwslt14-de-en", "--from-local", str(shared / "iwslt14.de-en"), "--splits", "test",
-                 "--out", str(out), "--workers", "1"]) == 0
+    assert (
+        main(
+            [
+                "iwslt14-de-en",
+                "--from-local",
+                str(shared / "iwslt14.de-en"),
+                "--splits",
+                "test",
+                "--out",
+                str(out),
+                "--workers",
+                "1",
+            ]
+        )
+        == 0
+    )
     return out
 
 
@@ -42,9 +56,7 @@ def test_the_iwslt14_test_set_equals_the_perl_scripts_on_every_line(iwslt14, cod
 
 
 @pytest.mark.parametrize(("code", "different"), [("de", 16), ("en", 15)])
-def test_sacremoses_alone_differs_only_where_a_last_word_keeps_its_stop(
-    iwslt14, code, different
-):
+def test_sacremoses_alone_differs_only_where_a_last_word_keeps_its_stop(iwslt14, code, different):
     from sacremoses import MosesTokenizer
 
     moses = MosesTokenizer(lang=code)
@@ -58,9 +70,17 @@ def test_sacremoses_alone_differs_only_where_a_last_word_keeps_its_stop(
 
 
 def test_multi30k_has_its_published_numbers_of_lines(tmp_path, prepare, shared):
-    arguments = ["multi30k-en-de", "--from-local", shared / "multi30k", "--out", tmp_path / "out",
-                 "--workers", "1", "--set",
-                 "preparations.modern.subword.sentencepiece.vocab_size=2000"]
+    arguments = [
+        "multi30k-en-de",
+        "--from-local",
+        shared / "multi30k",
+        "--out",
+        tmp_path / "out",
+        "--workers",
+        "1",
+        "--set",
+        "preparations.modern.subword.sentencepiece.vocab_size=2000",
+    ]
     assert prepare(*arguments)[0] == 0
     found = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     published = {"train": 29_000, "valid": 1_014, "test": 1_000, "test1": 1_000, "test2": 461}
@@ -70,17 +90,29 @@ def test_multi30k_has_its_published_numbers_of_lines(tmp_path, prepare, shared):
     assert "nothing to do" in prepare(*arguments)[1]
 
 
-@pytest.mark.parametrize(("recipe", "splits", "published"), [
-    ("wmt14-en-de", "test", {"test": 3_003}),
-    ("wmt16-en-de", "valid,test,test1", {"valid": 3_000, "test": 3_003, "test1": 2_999}),
-    ("wmt17-en-de", "valid,test", {"valid": 2_999, "test": 3_004}),
-    ("wmt16-en-ro", "valid,test", {"valid": 1_999, "test": 1_999}),
-])
+@pytest.mark.parametrize(
+    ("recipe", "splits", "published"),
+    [
+        ("wmt14-en-de", "test", {"test": 3_003}),
+        ("wmt16-en-de", "valid,test,test1", {"valid": 3_000, "test": 3_003, "test1": 2_999}),
+        ("wmt17-en-de", "valid,test", {"valid": 2_999, "test": 3_004}),
+        ("wmt16-en-ro", "valid,test", {"valid": 1_999, "test": 1_999}),
+    ],
+)
 def test_wmt_sets_have_their_published_numbers_of_lines(
     tmp_path, prepare, shared, recipe, splits, published
 ):
-    status, _, error = prepare(recipe, "--from-local", shared / "wmt", "--out", tmp_path / "out",
-                               "--splits", splits, "--workers", "1")
+    status, _, error = prepare(
+        recipe,
+        "--from-local",
+        shared / "wmt",
+        "--out",
+        tmp_path / "out",
+        "--splits",
+        splits,
+        "--workers",
+        "1",
+    )
     assert (status, error) == (0, "")
     found = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert {name: split["lines"] for name, split in found["splits"].items()} == published
@@ -89,23 +121,45 @@ def test_wmt_sets_have_their_published_numbers_of_lines(
 
 def test_the_tatoeba_zip_is_split_by_english_sentence(tmp_path, prepare, shared):
     status, said, _ = prepare(
-        "tatoeba-de-en", "--from-local", shared / "tatoeba", "--out", tmp_path / "out",
-        "--workers", "1", "--set", "preparations.modern.clean.filters.max_chars=25", "--set",
-        "preparations.modern.subword.sentencepiece.vocab_size=2000")
+        "tatoeba-de-en",
+        "--from-local",
+        shared / "tatoeba",
+        "--out",
+        tmp_path / "out",
+        "--workers",
+        "1",
+        "--set",
+        "preparations.modern.clean.filters.max_chars=25",
+        "--set",
+        "preparations.modern.subword.sentencepiece.vocab_size=2000",
+    )
     assert status == 0 and "169,197 pairs" in said
-    english = {s: set(lines(tmp_path / "out" / "text" / f"{s}.en"))
-               for s in ("train", "valid", "test")}
+    english = {
+        s: set(lines(tmp_path / "out" / "text" / f"{s}.en")) for s in ("train", "valid", "test")
+    }
     assert not english["train"] & english["test"] and not english["valid"] & english["test"]
     assert 200 < len(english["test"]) < 2_000
 
 
 def test_europarl_is_prepared_as_ones_own_files(tmp_path, prepare, shared):
-    files = [shared / "europarl.de-en" / f"europarl-v7.head20k.de-en.{code}.gz"
-             for code in ("de", "en")]
+    files = [
+        shared / "europarl.de-en" / f"europarl-v7.head20k.de-en.{code}.gz" for code in ("de", "en")
+    ]
     status, _, error = prepare(
-        "custom", "--source-lang", "de", "--target-lang", "en", "--train", *files, "--out",
-        tmp_path / "out", "--workers", "1", "--set",
-        "preparations.modern.subword.sentencepiece.vocab_size=4000")
+        "custom",
+        "--source-lang",
+        "de",
+        "--target-lang",
+        "en",
+        "--train",
+        *files,
+        "--out",
+        tmp_path / "out",
+        "--workers",
+        "1",
+        "--set",
+        "preparations.modern.subword.sentencepiece.vocab_size=4000",
+    )
     assert (status, error) == (0, "")
     found = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     steps = {step["step"]: step for step in found["splits"]["train"]["steps"]}

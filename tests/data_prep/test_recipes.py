@@ -21,12 +21,18 @@ ROOT = Path(__file__).resolve().parents[2]
 TED14 = ["TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012"]
 EUROPARL = {"training-parallel-europarl-v7.tgz": ["training/europarl-v7.{p}.{l}"]}
 CRAWL = {"training-parallel-commoncrawl.tgz": ["commoncrawl.{p}.{l}", "commoncrawl.cs-en.cs"]}
-TEST14 = {"test-full.tgz": ["test-full/newstest2014-{t}-src.{s}.sgm",
-                            "test-full/newstest2014-{t}-ref.{r}.sgm"]}
-TEST16 = {"wmt16.test.tgz": ["test/newstest2016-{st}-src.{s}.sgm",
-                             "test/newstest2016-{st}-ref.{r}.sgm"]}
-TEST17 = {"wmt17.test.tgz": ["test/newstest2017-{st}-src.{s}.sgm",
-                             "test/newstest2017-{st}-ref.{r}.sgm"]}
+TEST14 = {
+    "test-full.tgz": [
+        "test-full/newstest2014-{t}-src.{s}.sgm",
+        "test-full/newstest2014-{t}-ref.{r}.sgm",
+    ]
+}
+TEST16 = {
+    "wmt16.test.tgz": ["test/newstest2016-{st}-src.{s}.sgm", "test/newstest2016-{st}-ref.{r}.sgm"]
+}
+TEST17 = {
+    "wmt17.test.tgz": ["test/newstest2017-{st}-src.{s}.sgm", "test/newstest2017-{st}-ref.{r}.sgm"]
+}
 
 
 def ted17(years, pair):
@@ -35,45 +41,125 @@ def ted17(years, pair):
 
 # recipe: source, target, {archive: members}; {l} is either language, {p} the pair of the corpus
 LAYOUTS = {
-    "iwslt14-de-en": ("de", "en", {"de-en.tgz": [
-        "de-en/README", "de-en/train.tags.de-en.{l}",
-        *(f"de-en/IWSLT14.{name}.de-en.{{l}}.xml" for name in TED14)]}),
-    "iwslt17-de-en": ("de", "en", {
-        "de-en.zip": [f"de-en/{m}" for m in ted17(
-            ["dev2010", *(f"tst{y}" for y in range(2010, 2016))], "de-en")],
-        # unpacked, as in sacreBLEU's cache: these archives have the names of the training text's
-        "iwslt17/raw": ["de-en/IWSLT17.TED.tst2017.de-en.de.xml",
-                        "en-de/IWSLT17.TED.tst2017.en-de.en.xml"]}),
-    "iwslt17-fr-en": ("fr", "en", {
-        "fr-en.zip": [f"fr-en/{m}" for m in ted17(
-            ["dev2010", *(f"tst{y}" for y in range(2010, 2016))], "fr-en")]}),
-    "iwslt17-en-ro": ("en", "ro", {"DeEnItNlRo-DeEnItNlRo.tgz": [
-        f"DeEnItNlRo-DeEnItNlRo/{m}" for m in ted17(["dev2010", "tst2010"], "en-ro")]}),
-    "wmt14-en-de": ("en", "de", {
-        **EUROPARL, **CRAWL, **TEST14,
-        "training-parallel-nc-v9.tgz": ["training/news-commentary-v9.{p}.{l}"]}),
-    "wmt14-en-fr": ("en", "fr", {
-        **EUROPARL, **CRAWL, **TEST14, "training-parallel-un.tgz": ["un/undoc.2000.{p}.{l}"],
-        "training-parallel-nc-v9.tgz": ["training/news-commentary-v9.{p}.{l}"],
-        "training-giga-fren.tar": ["giga-fren.release2.fixed.{l}.gz"]}),
-    "wmt16-en-de": ("en", "de", {
-        **EUROPARL, **CRAWL, **TEST14, **TEST16,
-        "training-parallel-nc-v11.tgz": ["training-parallel-nc-v11/news-commentary-v11.{p}.{l}"],
-        "wmt13.test.tgz": ["test/newstest2013-src.{l}.sgm"]}),
-    "wmt16-en-ro": ("en", "ro", {
-        **TEST16, "training-parallel-ep-v8.tgz": ["training-parallel-ep-v8/europarl-v8.{p}.{l}"],
-        "wmt16_dev.dev.tgz": ["dev/newsdev2016-{st}-src.{s}.sgm",
-                              "dev/newsdev2016-{st}-ref.{r}.sgm"],
-        "en-ro.tmx.gz": []}),
-    "wmt17-en-de": ("en", "de", {
-        **EUROPARL, **CRAWL, **TEST16, **TEST17,
-        "training-parallel-nc-v12.tgz": ["training/news-commentary-v12.{p}.{l}"],
-        "rapid2016.tgz": ["rapid2016.{p}.{l}"]}),
-    "wmt17-zh-en": ("zh", "en", {
-        **TEST17, "training-parallel-nc-v12.tgz": ["training/news-commentary-v12.{p}.{l}"],
-        "UNv1.0.en-zh.tar.gz": ["en-zh/UNv1.0.en-zh.{l}"],
-        "wmt17_dev.dev.tgz": ["dev/newsdev2017-{st}-src.{s}.sgm",
-                              "dev/newsdev2017-{st}-ref.{r}.sgm"]}),
+    "iwslt14-de-en": (
+        "de",
+        "en",
+        {
+            "de-en.tgz": [
+                "de-en/README",
+                "de-en/train.tags.de-en.{l}",
+                *(f"de-en/IWSLT14.{name}.de-en.{{l}}.xml" for name in TED14),
+            ]
+        },
+    ),
+    "iwslt17-de-en": (
+        "de",
+        "en",
+        {
+            "de-en.zip": [
+                f"de-en/{m}"
+                for m in ted17(["dev2010", *(f"tst{y}" for y in range(2010, 2016))], "de-en")
+            ],
+            # unpacked, as in sacreBLEU's cache: these archives have the training text's names
+            "iwslt17/raw": [
+                "de-en/IWSLT17.TED.tst2017.de-en.de.xml",
+                "en-de/IWSLT17.TED.tst2017.en-de.en.xml",
+            ],
+        },
+    ),
+    "iwslt17-fr-en": (
+        "fr",
+        "en",
+        {
+            "fr-en.zip": [
+                f"fr-en/{m}"
+                for m in ted17(["dev2010", *(f"tst{y}" for y in range(2010, 2016))], "fr-en")
+            ]
+        },
+    ),
+    "iwslt17-en-ro": (
+        "en",
+        "ro",
+        {
+            "DeEnItNlRo-DeEnItNlRo.tgz": [
+                f"DeEnItNlRo-DeEnItNlRo/{m}" for m in ted17(["dev2010", "tst2010"], "en-ro")
+            ]
+        },
+    ),
+    "wmt14-en-de": (
+        "en",
+        "de",
+        {
+            **EUROPARL,
+            **CRAWL,
+            **TEST14,
+            "training-parallel-nc-v9.tgz": ["training/news-commentary-v9.{p}.{l}"],
+        },
+    ),
+    "wmt14-en-fr": (
+        "en",
+        "fr",
+        {
+            **EUROPARL,
+            **CRAWL,
+            **TEST14,
+            "training-parallel-un.tgz": ["un/undoc.2000.{p}.{l}"],
+            "training-parallel-nc-v9.tgz": ["training/news-commentary-v9.{p}.{l}"],
+            "training-giga-fren.tar": ["giga-fren.release2.fixed.{l}.gz"],
+        },
+    ),
+    "wmt16-en-de": (
+        "en",
+        "de",
+        {
+            **EUROPARL,
+            **CRAWL,
+            **TEST14,
+            **TEST16,
+            "training-parallel-nc-v11.tgz": [
+                "training-parallel-nc-v11/news-commentary-v11.{p}.{l}"
+            ],
+            "wmt13.test.tgz": ["test/newstest2013-src.{l}.sgm"],
+        },
+    ),
+    "wmt16-en-ro": (
+        "en",
+        "ro",
+        {
+            **TEST16,
+            "training-parallel-ep-v8.tgz": ["training-parallel-ep-v8/europarl-v8.{p}.{l}"],
+            "wmt16_dev.dev.tgz": [
+                "dev/newsdev2016-{st}-src.{s}.sgm",
+                "dev/newsdev2016-{st}-ref.{r}.sgm",
+            ],
+            "en-ro.tmx.gz": [],
+        },
+    ),
+    "wmt17-en-de": (
+        "en",
+        "de",
+        {
+            **EUROPARL,
+            **CRAWL,
+            **TEST16,
+            **TEST17,
+            "training-parallel-nc-v12.tgz": ["training/news-commentary-v12.{p}.{l}"],
+            "rapid2016.tgz": ["rapid2016.{p}.{l}"],
+        },
+    ),
+    "wmt17-zh-en": (
+        "zh",
+        "en",
+        {
+            **TEST17,
+            "training-parallel-nc-v12.tgz": ["training/news-commentary-v12.{p}.{l}"],
+            "UNv1.0.en-zh.tar.gz": ["en-zh/UNv1.0.en-zh.{l}"],
+            "wmt17_dev.dev.tgz": [
+                "dev/newsdev2017-{st}-src.{s}.sgm",
+                "dev/newsdev2017-{st}-ref.{r}.sgm",
+            ],
+        },
+    ),
     "tatoeba-de-en": ("de", "en", {"deu-eng.zip": ["_about.txt", "deu.txt"]}),
     "multi30k-en-de": ("en", "de", {}),
 }
@@ -88,8 +174,13 @@ SAMPLE = {
     "ro": "O casă mică a consiliului stă numărul {n} în oraşul vechi , spunem noi acum .",
     "zh": "议 会 的 一 座 小 房 子 站 在 老 城 的 第 {n} 号 ， 我 们 说 。",
 }
-TAGS = ["<url>http://www.ted.com/talks/{n}</url>", "<keywords>talks, {n}</keywords>",
-        "<talkid>{n}</talkid>", "<title>{text}</title>", "<description>TED: {text}</description>"]
+TAGS = [
+    "<url>http://www.ted.com/talks/{n}</url>",
+    "<keywords>talks, {n}</keywords>",
+    "<talkid>{n}</talkid>",
+    "<title>{text}</title>",
+    "<description>TED: {text}</description>",
+]
 
 
 def language(name, codes):
@@ -117,12 +208,14 @@ def content(name, codes, count):
 
 def expanded(members, source, target, archive):
     pair = {"fr": "fr-en", "de": "de-en", "ro": "ro-en", "zh": "zh-en"}[
-        target if source == "en" else source]
+        target if source == "en" else source
+    ]
     two = "de" if "de" in (source, target) else "fr"
     for member in members:
         for code in (source, target) if "{l}" in member else (None,):
-            yield member.format(l=code, p=pair, s=source, r=target, t=f"{two}en",
-                                st=f"{source}{target}")
+            yield member.format(
+                l=code, p=pair, s=source, r=target, t=f"{two}en", st=f"{source}{target}"
+            )
 
 
 def build(folder, recipe, count):
@@ -132,13 +225,19 @@ def build(folder, recipe, count):
     folder.mkdir()
     source, target, archives = LAYOUTS[recipe]
     for archive, members in archives.items():
-        files = {name: content(name.removesuffix(".gz"), (source, target), count).encode()
-                 for name in expanded(members, source, target, archive)}
+        files = {
+            name: content(name.removesuffix(".gz"), (source, target), count).encode()
+            for name in expanded(members, source, target, archive)
+        }
         files = {n: gzip.compress(d, mtime=0) if n.endswith(".gz") else d for n, d in files.items()}
         if archive.endswith(".tmx.gz"):
             variant = "<tuv xml:lang='{}'><seg>{}</seg></tuv>"
-            units = ["".join(variant.format(code, SAMPLE[code].format(n=-n - 1))
-                             for code in (source, target)) for n in range(50)]
+            units = [
+                "".join(
+                    variant.format(code, SAMPLE[code].format(n=-n - 1)) for code in (source, target)
+                )
+                for n in range(50)
+            ]
             body = "".join(f"<tu>{unit}</tu>" for unit in units)
             data = f"<tmx version='1.4'><header/><body>{body}</body></tmx>"
             (folder / archive).write_bytes(gzip.compress(data.encode()))
@@ -175,11 +274,20 @@ def test_the_miniature_of_a_recipe_is_prepared(name, prepare, tmp_path):
     if recipe.preparations[recipe.default].subword.bpe:
         pytest.importorskip("subword_nmt", reason="the extra [data] is not installed")
     status, _, error = prepare(
-        name, "--from-local", folder, "--out", tmp_path / "out", "--workers", "1",
-        "--any-checksum", *WITHOUT.get(name, []),
-        "--set", "preparations.published.subword.bpe.merges=100" if
-        recipe.preparations[recipe.default].subword.bpe else
-        "preparations.modern.subword.sentencepiece.vocab_size=420")
+        name,
+        "--from-local",
+        folder,
+        "--out",
+        tmp_path / "out",
+        "--workers",
+        "1",
+        "--any-checksum",
+        *WITHOUT.get(name, []),
+        "--set",
+        "preparations.published.subword.bpe.merges=100"
+        if recipe.preparations[recipe.default].subword.bpe
+        else "preparations.modern.subword.sentencepiece.vocab_size=420",
+    )
     assert (status, error) == (0, "")
     found = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert found["complete"]
@@ -205,8 +313,13 @@ def test_every_recipe_has_a_miniature():
 @pytest.mark.parametrize("name", sorted(LAYOUTS))
 def test_a_recipe_states_its_sources_licence_and_what_it_reproduces(name):
     recipe = recipes.load(name)
-    archives = {spec.split("//")[0] for split in recipe.splits.values() for piece in split.pieces
-                for spec in piece.files.values() if not piece.sacrebleu}
+    archives = {
+        spec.split("//")[0]
+        for split in recipe.splits.values()
+        for piece in split.pieces
+        for spec in piece.files.values()
+        if not piece.sacrebleu
+    }
     assert archives <= set(recipe.downloads)
     assert all(download.urls for download in recipe.downloads.values())
     assert recipe.licence and recipe.tested
@@ -234,8 +347,9 @@ def test_test_sets_come_from_sacrebleu_when_nothing_is_local(prepare, tmp_path, 
     (tmp_path / "cache").mkdir()
     for field in data.fieldnames("en-de"):
         (tmp_path / "cache" / f"wmt14_full.en-de.{field}").write_text("A “line”, it’s so.\n" * 3)
-    status, _, error = prepare("wmt14-en-de", "--splits", "test", "--out", tmp_path / "out",
-                               "--workers", "1")
+    status, _, error = prepare(
+        "wmt14-en-de", "--splits", "test", "--out", tmp_path / "out", "--workers", "1"
+    )
     assert (status, error) == (0, "")
     assert (tmp_path / "out/text/test.en").read_text().startswith("A “ line ” , it &apos;s so .\n")
     files = json.loads((tmp_path / "out/manifest.json").read_text())["files"]
@@ -255,10 +369,17 @@ def test_a_test_set_that_sacrebleu_cannot_fetch_is_one_sentence(prepare, tmp_pat
 
 def load(tmp_path, **changes):
     base = {
-        "title": "t", "source": "en", "target": "de", "licence": "l", "tested": "t",
-        "default": "modern", "splits": {"train": {"pieces": [{"name": "p", "files": "x.{lang}"}]}},
-        "preparations": {"modern": {"reproduces": "r",
-                                    "subword": {"sentencepiece": {"vocab_size": 9}}}}}
+        "title": "t",
+        "source": "en",
+        "target": "de",
+        "licence": "l",
+        "tested": "t",
+        "default": "modern",
+        "splits": {"train": {"pieces": [{"name": "p", "files": "x.{lang}"}]}},
+        "preparations": {
+            "modern": {"reproduces": "r", "subword": {"sentencepiece": {"vocab_size": 9}}}
+        },
+    }
     path = tmp_path / "own.yaml"
     path.write_text(yaml.safe_dump({**base, **changes}))
     return recipes.load(str(path))
@@ -273,24 +394,50 @@ def test_a_recipe_of_ones_own_is_read_from_its_path(tmp_path):
 PIECE = {"name": "p", "files": "x.{lang}"}
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"licence": 3}, "licence must be str, got 3"),
-    ({"splits": {"train": {"pieces": [{**PIECE, "format": "doc"}]}}},
-     "format is 'doc', allowed are text, sgm, tsv, tmx"),
-    ({"splits": {"train": {"pieces": [{**PIECE, "format": "tsv", "files": "x.tsv"}]}}},
-     "columns has {}, needs en, de"),
-    ({"splits": {"train": {"pieces": [{**PIECE, "files": {"en": "x"}}]}}},
-     "files has en, needs en, de"),
-    ({"splits": {"train": {}}}, "splits.train needs one of pieces and hold_out"),
-    ({"splits": {"valid": {"hold_out": {"every": 3}}}}, "hold_out needs a split train"),
-    ({"default": "old"}, "default is 'old', but the preparations are modern"),
-    ({"preparations": {"modern": {"reproduces": "r", "subword": {}}}},
-     "preparations.modern.subword needs one of sentencepiece and bpe"),
-    ({"preparations": {"modern": {"reproduces": "r"}}}, "preparations.modern.subword is missing"),
-    ({"preparations": {"modern": {"reproduces": "r", "subword": {
-        "bpe": {"merges": 1}, "filters": {"max_chars": 3}}}}}, "knows limits in words only"),
-    ({"downloads": {"x": {"urls": "http://x"}}}, "downloads.x.urls must be a list, got 'http://x'"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"licence": 3}, "licence must be str, got 3"),
+        (
+            {"splits": {"train": {"pieces": [{**PIECE, "format": "doc"}]}}},
+            "format is 'doc', allowed are text, sgm, tsv, tmx",
+        ),
+        (
+            {"splits": {"train": {"pieces": [{**PIECE, "format": "tsv", "files": "x.tsv"}]}}},
+            "columns has {}, needs en, de",
+        ),
+        (
+            {"splits": {"train": {"pieces": [{**PIECE, "files": {"en": "x"}}]}}},
+            "files has en, needs en, de",
+        ),
+        ({"splits": {"train": {}}}, "splits.train needs one of pieces and hold_out"),
+        ({"splits": {"valid": {"hold_out": {"every": 3}}}}, "hold_out needs a split train"),
+        ({"default": "old"}, "default is 'old', but the preparations are modern"),
+        (
+            {"preparations": {"modern": {"reproduces": "r", "subword": {}}}},
+            "preparations.modern.subword needs one of sentencepiece and bpe",
+        ),
+        (
+            {"preparations": {"modern": {"reproduces": "r"}}},
+            "preparations.modern.subword is missing",
+        ),
+        (
+            {
+                "preparations": {
+                    "modern": {
+                        "reproduces": "r",
+                        "subword": {"bpe": {"merges": 1}, "filters": {"max_chars": 3}},
+                    }
+                }
+            },
+            "knows limits in words only",
+        ),
+        (
+            {"downloads": {"x": {"urls": "http://x"}}},
+            "downloads.x.urls must be a list, got 'http://x'",
+        ),
+    ],
+)
 def test_a_fault_in_a_recipe_is_named(tmp_path, changes, message):
     with pytest.raises(DataError, match=re.escape(message)):
         load(tmp_path, **changes)

@@ -33,24 +33,48 @@ def cleaned(tmp_path, write, settings, pairs, training=True):
     sources, targets = zip(*pairs, strict=True)
     part(tmp_path / "in", write, sources, targets)
     (tmp_path / "out").mkdir()
-    record = clean_part(tmp_path / "in", tmp_path / "out", "00-00000", settings, ["en", "de"],
-                        training)
+    record = clean_part(
+        tmp_path / "in", tmp_path / "out", "00-00000", settings, ["en", "de"], training
+    )
     files = [tmp_path / "out" / f"00-00000.{code}" for code in ("en", "de")]
     sides = [path.read_text().split("\n")[:-1] for path in files]
     return list(zip(*sides, strict=True)), record
 
 
 def test_every_rule_of_cleaning_is_counted(tmp_path, write):
-    settings = Clean(identical=True, filters=Filters(
-        min_words=2, max_words=5, word_ratio=2, max_word_chars=9, max_chars=30, char_ratio=3))
-    pairs = [("a b", "c d"), ("", "x y"), ("a b", "a b"), ("a", "b b"), ("a b", "c d e f g h"),
-             ("a b", "c d e f g"), ("a b", "c dddddddddd"), ("aaaaaaa bbbbbbb ccccccc ddddddd e",
-              "fffffff ggggggg hhhhhhh iiiiiii j"), ("a b", "cccccc ddddd")]
+    settings = Clean(
+        identical=True,
+        filters=Filters(
+            min_words=2, max_words=5, word_ratio=2, max_word_chars=9, max_chars=30, char_ratio=3
+        ),
+    )
+    pairs = [
+        ("a b", "c d"),
+        ("", "x y"),
+        ("a b", "a b"),
+        ("a", "b b"),
+        ("a b", "c d e f g h"),
+        ("a b", "c d e f g"),
+        ("a b", "c dddddddddd"),
+        ("aaaaaaa bbbbbbb ccccccc ddddddd e", "fffffff ggggggg hhhhhhh iiiiiii j"),
+        ("a b", "cccccc ddddd"),
+    ]
     kept, record = cleaned(tmp_path, write, settings, pairs)
     assert kept == [("a b", "c d")]
-    assert record == {"in": 9, "out": 1, "dropped": {
-        "empty": 1, "identical": 1, "min_words": 1, "max_words": 1, "word_ratio": 1,
-        "max_word_chars": 1, "max_chars": 1, "char_ratio": 1}}
+    assert record == {
+        "in": 9,
+        "out": 1,
+        "dropped": {
+            "empty": 1,
+            "identical": 1,
+            "min_words": 1,
+            "max_words": 1,
+            "word_ratio": 1,
+            "max_word_chars": 1,
+            "max_chars": 1,
+            "char_ratio": 1,
+        },
+    }
 
 
 def test_validation_and_test_sets_are_never_filtered(tmp_path, write):
@@ -63,14 +87,15 @@ def test_validation_and_test_sets_are_never_filtered(tmp_path, write):
 
 def test_lines_are_normalised_as_the_recipe_says(tmp_path, write):
     settings = Clean(unescape=True, control_characters=True, characters={"de": {"ş": "ș"}})
-    kept, _ = cleaned(tmp_path, write, settings,
-                      [("a &amp; b\u200b  c\xa0d \x07", "ş &quot;x&quot;")])
+    kept, _ = cleaned(
+        tmp_path, write, settings, [("a &amp; b\u200b  c\xa0d \x07", "ş &quot;x&quot;")]
+    )
     assert kept == [("a & b c d", 'ș "x"')]
 
 
 def test_punctuation_is_normalised_with_the_quirks_of_the_perl_script(tmp_path, write):
     kept, _ = cleaned(tmp_path, write, Clean(punctuation=True), [("It’s “so” … ‘x’", "„Ja“, so")])
-    assert kept == [("It's \"so\" ... 'x\"", '"Ja", so')]
+    assert kept == [('It\'s "so" ... \'x"', '"Ja", so')]
 
 
 def test_settings_for_training_text_leave_test_sets_alone(tmp_path, write):
@@ -88,8 +113,10 @@ def test_language_identification_without_its_package_is_one_sentence(tmp_path, w
 
 def test_pairs_in_another_language_are_left_out(tmp_path, write):
     pytest.importorskip("py3langid", reason="py3langid is not installed")
-    pairs = [("The weather is very nice today.", "Das Wetter ist heute sehr schön."),
-             ("Das Wetter ist heute sehr schön.", "Das Wetter ist heute sehr schön!")]
+    pairs = [
+        ("The weather is very nice today.", "Das Wetter ist heute sehr schön."),
+        ("Das Wetter ist heute sehr schön.", "Das Wetter ist heute sehr schön!"),
+    ]
     kept, record = cleaned(tmp_path, write, Clean(languages=True), pairs)
     assert kept == pairs[:1] and record["dropped"] == {"languages": 1}
 
@@ -131,9 +158,18 @@ def test_duplicates_take_at_most_sixteen_bytes_a_pair(tmp_path):
     assert peak <= 16 * count
 
 
-@pytest.mark.parametrize(("line", "parted"), [
-    ("in the U.S.", "in the U.S ."), ("usw.", "usw ."), ("so .", "so ."), ("wait ...", "wait ..."),
-    (".", "."), ("", ""), ("no stop", "no stop")])
+@pytest.mark.parametrize(
+    ("line", "parted"),
+    [
+        ("in the U.S.", "in the U.S ."),
+        ("usw.", "usw ."),
+        ("so .", "so ."),
+        ("wait ...", "wait ..."),
+        (".", "."),
+        ("", ""),
+        ("no stop", "no stop"),
+    ],
+)
 def test_the_last_word_is_parted_from_its_full_stop(line, parted):
     assert part_final_stop(line) == parted
 
@@ -141,15 +177,23 @@ def test_the_last_word_is_parted_from_its_full_stop(line, parted):
 def test_moses_tokens_are_escaped_and_lower_cased():
     tokenise = tokeniser(Tokenise(lowercase=True, aggressive_hyphens=True), "en")
     assert tokenise('He said: "It\'s a well-known [fact] & more."') == (
-        "he said : &quot; it &apos;s a well @-@ known &#91; fact &#93; &amp; more . &quot;")
+        "he said : &quot; it &apos;s a well @-@ known &#91; fact &#93; &amp; more . &quot;"
+    )
 
 
 def test_masked_pairs_are_left_out_before_tokens_are_counted(tmp_path, write):
     part(tmp_path / "in", write, ["a b", "c d", "e, f, g"], ["x y", "z z", "x"])
     np.array([True, False, True]).tofile(tmp_path / "in" / "00-00000.keep")
     (tmp_path / "out").mkdir()
-    record = tokenise_part(tmp_path / "in", tmp_path / "in", tmp_path / "out", "00-00000",
-                           Tokenise(filters=Filters(word_ratio=1.5)), ["en", "de"], True)
+    record = tokenise_part(
+        tmp_path / "in",
+        tmp_path / "in",
+        tmp_path / "out",
+        "00-00000",
+        Tokenise(filters=Filters(word_ratio=1.5)),
+        ["en", "de"],
+        True,
+    )
     assert record == {"in": 2, "out": 1, "dropped": {"word_ratio": 1}}
     assert (tmp_path / "out" / "00-00000.en").read_text() == "a b\n"
 
@@ -160,8 +204,17 @@ def test_every_nth_line_is_held_out_across_parts(tmp_path, write):
         part(tmp_path, write, chunk, [f"t{line}" for line in chunk], name)
     bar = type("Bar", (), {"update": lambda self, n: None})()
     (tmp_path / "text").mkdir()
-    found = write_text(tmp_path, None, [("0", 20), ("1", 11), ("2", 16)], "train",
-                       {"valid": HoldOut(every=23)}, tmp_path / "text", ["en", "de"], 15, bar)
+    found = write_text(
+        tmp_path,
+        None,
+        [("0", 20), ("1", 11), ("2", 16)],
+        "train",
+        {"valid": HoldOut(every=23)},
+        tmp_path / "text",
+        ["en", "de"],
+        15,
+        bar,
+    )
     valid = (tmp_path / "text" / "valid.de").read_text().split()
     train = (tmp_path / "text" / "train.en").read_text().split()
     assert valid == ["t23", "t46"]
@@ -184,8 +237,10 @@ def test_translations_of_one_sentence_stay_in_one_split():
 
 
 def test_a_sample_is_spread_over_all_files_and_keeps_to_its_cap(tmp_path, write):
-    paths = [write(tmp_path / "a", [f"a{i}" for i in range(50)]),
-             write(tmp_path / "b", [f"b{i}" for i in range(50)])]
+    paths = [
+        write(tmp_path / "a", [f"a{i}" for i in range(50)]),
+        write(tmp_path / "b", [f"b{i}" for i in range(50)]),
+    ]
     found = list(sample(paths, 100, 30))
     assert len(found) == 25 and found[0] == "a0" and found[-1] == "b46"
     assert len(list(sample(paths, 100, 100))) == 100
@@ -222,8 +277,9 @@ def test_merges_learned_from_counts_are_those_learned_from_text(tmp_path, senten
     lines = sentences("de", 300)
     expected = io.StringIO()
     learner.learn_bpe(lines, expected, 50)
-    learn_bpe(Bpe(merges=50), Counter(w for line in lines for w in line.split(" ")),
-              tmp_path / "codes")
+    learn_bpe(
+        Bpe(merges=50), Counter(w for line in lines for w in line.split(" ")), tmp_path / "codes"
+    )
     assert (tmp_path / "codes").read_text(encoding="utf-8") == expected.getvalue()
 
 
@@ -282,6 +338,7 @@ def test_a_final_space_of_moses_is_stripped_where_moses_own_cleaning_would(
     part(tmp_path / "in", write, ["He said 'so.'"], ["Er sagte so"])
     (tmp_path / "out").mkdir()
     settings = Tokenise(filters=Filters(max_words=9))
-    tokenise_part(tmp_path / "in", None, tmp_path / "out", "00-00000", settings, ["en", "de"],
-                  training)
+    tokenise_part(
+        tmp_path / "in", None, tmp_path / "out", "00-00000", settings, ["en", "de"], training
+    )
     assert (tmp_path / "out" / "00-00000.en").read_text() == f"He said &apos; so . {end}\n"

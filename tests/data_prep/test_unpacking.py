@@ -21,8 +21,12 @@ def tar_with(path, *members, mode="w:gz"):
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
 def test_only_the_wanted_member_of_a_tar_is_unpacked(tmp_path, mode):
-    path = tar_with(tmp_path / "a.tgz", ("./x/a.de", b"eins\n", tarfile.REGTYPE),
-                    ("x/b.de", b"zwei\n", tarfile.REGTYPE), mode=mode)
+    path = tar_with(
+        tmp_path / "a.tgz",
+        ("./x/a.de", b"eins\n", tarfile.REGTYPE),
+        ("x/b.de", b"zwei\n", tarfile.REGTYPE),
+        mode=mode,
+    )
     unpack(path, {"x/a.de": tmp_path / "out" / "a.de"}, 100)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.de"]
     assert (tmp_path / "out" / "a.de").read_bytes() == b"eins\n"
@@ -38,8 +42,9 @@ def test_a_zip_is_unpacked_whatever_its_name(tmp_path):
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "x/../../evil"])
 def test_an_archive_that_points_outside_is_refused(tmp_path, name):
     (tmp_path / "in").mkdir()
-    path = tar_with(tmp_path / "in" / "a.tgz", (name, b"evil", tarfile.REGTYPE),
-                    ("a.de", b"x", tarfile.REGTYPE))
+    path = tar_with(
+        tmp_path / "in" / "a.tgz", (name, b"evil", tarfile.REGTYPE), ("a.de", b"x", tarfile.REGTYPE)
+    )
     with pytest.raises(DataError, match="points outside of the archive"):
         unpack(path, {"a.de": tmp_path / "out" / "a.de"}, 100)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a.tgz"]

@@ -68,10 +68,16 @@ CERTIFICATE = {
     "decoding": {"beam": 5},
     "identical": 480,
     "different": 20,
-    "before": {"scores": [{"name": "BLEU", "score": 30.0, "signature": "s"}], "bytes": 2**22,
-               "sentences_per_second": 10.0},
-    "after": {"scores": [{"name": "BLEU", "score": 29.9, "signature": "s"}], "bytes": 2**20,
-              "sentences_per_second": 45.0},
+    "before": {
+        "scores": [{"name": "BLEU", "score": 30.0, "signature": "s"}],
+        "bytes": 2**22,
+        "sentences_per_second": 10.0,
+    },
+    "after": {
+        "scores": [{"name": "BLEU", "score": 29.9, "signature": "s"}],
+        "bytes": 2**20,
+        "sentences_per_second": 45.0,
+    },
     "passed": True,
 }
 
@@ -91,8 +97,13 @@ def page(folders):
 
 def test_every_section_is_there(page):
     assert page.texts["h2"] == [
-        "All runs", "Leaders", "Quality against cost", "Comparison over seeds",
-        "Translations of the leaders", "plain", "tsa",
+        "All runs",
+        "Leaders",
+        "Quality against cost",
+        "Comparison over seeds",
+        "Translations of the leaders",
+        "plain",
+        "tsa",
     ]
     sections = ["Tree", "Diversity", "Curves", "Translations", "Certificates", "Conditions"]
     assert page.texts["h3"] == sections * 2

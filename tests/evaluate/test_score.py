@@ -265,7 +265,10 @@ def test_a_paired_test_prints_a_table_with_p_values_and_signatures(texts, log, t
     assert any(line.startswith("a: BLEU +") for line in lines)
     report = json.loads(out.read_text())
     assert report["paired"] == {
-        "test": "bootstrap", "baseline": str(texts / "b"), "samples": 50, "seed": 12345,
+        "test": "bootstrap",
+        "baseline": str(texts / "b"),
+        "samples": 50,
+        "seed": 12345,
     }
     assert report["systems"][0]["scores"][0]["p_value"] is None
     assert 0 < report["systems"][1]["scores"][0]["p_value"] <= 1

@@ -13,8 +13,9 @@ REFERENCE = [f"The {noun} sees the {noun} number {n} ." for n in range(12) for n
 
 def spoiled(every):
     """The reference with a word replaced in every ``every``-th line."""
-    return [line.replace("sees", "eats") if n % every == 0 else line
-            for n, line in enumerate(REFERENCE)]
+    return [
+        line.replace("sees", "eats") if n % every == 0 else line for n, line in enumerate(REFERENCE)
+    ]
 
 
 SYSTEMS = {"base": spoiled(2), "better": spoiled(30), "alike": [*spoiled(2)]}

@@ -119,9 +119,7 @@ def layer_norm(row, weight, bias, epsilon=1e-5):
     """LayerNorm of a list of numbers."""
     mean = sum(row) / len(row)
     deviation = (sum((x - mean) ** 2 for x in row) / len(row) + epsilon) ** 0.5
-    return [
-        (x - mean) / deviation * w + b for x, w, b in zip(row, weight, bias, strict=True)
-    ]
+    return [(x - mean) / deviation * w + b for x, w, b in zip(row, weight, bias, strict=True)]
 
 
 def relu(row):

@@ -137,8 +137,11 @@ def test_terms_are_additive_over_rows():
     objective = build("kd", 2, temperature=2.0)
     whole = total(objective(students, target, teacher_logits=fixed))
     parts = [
-        total(objective([z[part] for z in students], target[part],
-                        teacher_logits=[z[part] for z in fixed]))
+        total(
+            objective(
+                [z[part] for z in students], target[part], teacher_logits=[z[part] for z in fixed]
+            )
+        )
         for part in (slice(0, 2), slice(2, ROWS))
     ]
     torch.testing.assert_close(whole, sum(parts))

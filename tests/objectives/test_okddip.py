@@ -37,9 +37,7 @@ def reference(inputs, target, parameters, case):
         queries = [affine(parameters["query.weight"], inputs["features"][a][row]) for a in peers]
         keys = [affine(parameters["key.weight"], inputs["features"][b][row]) for b in peers]
         for a in peers:
-            scores = [
-                sum(q * k for q, k in zip(queries[a - 1], key, strict=True)) for key in keys
-            ]
+            scores = [sum(q * k for q, k in zip(queries[a - 1], key, strict=True)) for key in keys]
             imitated = target_of(softmax(scores), row)
             own = softmax(inputs["logits"][a][row], temperature)
             terms["peers"] += scale * kl(imitated, own)

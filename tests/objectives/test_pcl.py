@@ -20,9 +20,7 @@ def reference(inputs, target, parameters, case):
         fused = affine(parameters["classifier.weight"], together, parameters["classifier.bias"])
         terms["ensemble_task"] += task_loss(fused, true, case.smoothing)
         teacher = detached(softmax(fused, temperature))
-        averaged = [
-            detached(softmax(list(leaf[row]), temperature)) for leaf in inputs["teachers"]
-        ]
+        averaged = [detached(softmax(list(leaf[row]), temperature)) for leaf in inputs["teachers"]]
         for k, own in enumerate(logits):
             probs = softmax(own, temperature)
             terms["ensemble"] += scale * kl(teacher, probs)

@@ -57,9 +57,7 @@ def naive(logits, target, weight=0.3, temperature=3.0, detach=False, smoothing=0
 @pytest.mark.parametrize(
     ("weight", "temperature", "smoothing"), [(0.3, 3.0, 0.0), (0.3, 1.0, 0.1), (0.7, 0.5, 0.1)]
 )
-def test_value_and_gradients_are_the_published_ones(
-    leaves, detach, weight, temperature, smoothing
-):
+def test_value_and_gradients_are_the_published_ones(leaves, detach, weight, temperature, smoothing):
     ours, theirs = (make_logits(leaves).requires_grad_() for _ in range(2))
     okd = make(
         leaves, weight=weight, temperature=temperature, detach=detach, label_smoothing=smoothing

@@ -196,9 +196,7 @@ def test_the_chunked_head_equals_the_reference_with_teachers(name, teachers, chu
     def run(rows):
         context = Context(label_smoothing=0.1)
         outputs = BranchOutputs(features)
-        result = branch_head(
-            objective, outputs, projections, target, context, rows, None, said
-        )
+        result = branch_head(objective, outputs, projections, target, context, rows, None, said)
         return result, torch.autograd.grad(result.total, inputs)
 
     (expected, theirs), (result, ours) = run(0), run(chunk_rows)

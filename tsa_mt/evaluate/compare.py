@@ -400,6 +400,3 @@ def render(figures: Sequence[Figure], baseline: str, form: str, samples: int) ->
             )
         tables.append(table)
     return {"markdown": to_markdown, "latex": to_latex}[form](tables)
-
-
-

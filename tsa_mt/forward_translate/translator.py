@@ -51,9 +51,7 @@ class Translator:
         for path in paths:
             state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
             check_dictionaries(state, self.task, path)
-            (model,), _ = checkpoint_utils.load_model_ensemble(
-                [path], task=self.task, state=state
-            )
+            (model,), _ = checkpoint_utils.load_model_ensemble([path], task=self.task, state=state)
             if self.config.common.fp16:
                 model.half()
             if self.cuda:

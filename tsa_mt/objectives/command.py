@@ -77,4 +77,3 @@ def _links(text: str) -> List[str]:
 def _options(cls: Type[Objective]) -> List[Tuple[str, str, Any]]:
     """Name, help and published value of every option."""
     return [(f.name, f.metadata["help"], f.default) for f in dataclasses.fields(cls.Config)]
-

@@ -67,9 +67,7 @@ class _LogitCrossEntropy(torch.autograd.Function):
     """Cross-entropy that answers for the softmax below it; see `cross_entropy_of_logits`."""
 
     @staticmethod
-    def forward(
-        ctx, logits: Tensor, log_probs: Tensor, target: Tensor, smoothing: float
-    ) -> Tensor:
+    def forward(ctx, logits: Tensor, log_probs: Tensor, target: Tensor, smoothing: float) -> Tensor:
         rest, true = _smoothing_weights(smoothing, log_probs.shape[-1])
         index = target.expand(log_probs.shape[0], -1).unsqueeze(-1)
         ctx.save_for_backward(log_probs, index)

@@ -91,7 +91,5 @@ class _Kernels(TorchFunctionMode):
         )[0]
 
 
-def _dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
+def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     return torch.native_dropout(input, p, True)[0] if training and p else input

@@ -31,9 +31,7 @@ class Bridge(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.layer_norm = layer_norm
 
-    def forward(
-        self, hidden: List[Tensor], run: Callable[[nn.Module, Tensor], Tensor]
-    ) -> Tensor:
+    def forward(self, hidden: List[Tensor], run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         """Continues the teacher from the depth where the bridge starts.
 
         Args:

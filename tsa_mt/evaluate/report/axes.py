@@ -87,9 +87,7 @@ def tick_labels(ticks: Sequence[float]) -> List[str]:
     return [f"{value:,.6g}{suffix if value else ''}" for value in shown]
 
 
-def frame(
-    x_axis: Axis, y_axis: Axis, x_label: str, y_label: str
-) -> Html:
+def frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> Html:
     """Grid, tick labels and the names of the axes with their units."""
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []

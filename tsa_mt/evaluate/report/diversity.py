@@ -105,10 +105,7 @@ def _verdict(moved: Trend) -> str:
             f"{share}, from {bits}"
         )
     if moved.relative >= CHANGE:
-        return (
-            f"No, they grow apart: {period} the divergence between two leaves rose "
-            f"from {bits}"
-        )
+        return f"No, they grow apart: {period} the divergence between two leaves rose from {bits}"
     return (
         f"No, they keep their distance: {period} the divergence between two leaves stayed at "
         f"about {(moved.before + moved.after) / 2:.3g} bits"

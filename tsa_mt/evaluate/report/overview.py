@@ -71,9 +71,7 @@ def _diversity(entries: Sequence[Entry]) -> List[Html]:
 
 def _certified(entries: Sequence[Entry]) -> List[str]:
     found = [
-        certificate
-        for entry in entries
-        for _, certificate in read_certificates(entry.run.path)[0]
+        certificate for entry in entries for _, certificate in read_certificates(entry.run.path)[0]
     ]
     if not found:
         return []
