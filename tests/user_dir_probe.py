@@ -30,7 +30,12 @@ def parse(user_dir):
 
 
 def forget_editable_install():
-    """Takes back what the environment's own editable install of tsa_mt has done at start-up."""
+    """Takes back what the environment's own editable install of tsa_mt has done at start-up.
+
+    Such an install is either a finder or a line of a .pth file, which is a folder in sys.path.
+    """
+    checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[:] = [path for path in sys.path if os.path.realpath(path) != checkout]
     sys.meta_path[:] = [f for f in sys.meta_path if "tsa_mt" not in getattr(f, "__module__", "")]
     for name in [name for name in sys.modules if name.startswith("__editable___tsa_mt")]:
         del sys.modules[name]
