@@ -1,6 +1,5 @@
 """Objective options as flags: derived from the registry, checked, shown."""
 
-import argparse
 import dataclasses
 from argparse import Namespace
 from typing import Optional
@@ -10,9 +9,7 @@ from fairseq import options as fairseq_options
 
 import tsa_mt  # noqa: F401  registers the flags
 from tsa_mt import options
-from tsa_mt.criterion import OnlineKDConfig
 from tsa_mt.objectives import OBJECTIVES
-from tsa_mt.translation import TreeTransformerConfig
 
 
 def fields():
@@ -113,35 +110,3 @@ def test_values_of_the_wrong_kind_are_refused_by_the_parser(flags, capsys):
     with pytest.raises(SystemExit):
         parse(*flags)
     assert f"argument {flags[0]}: invalid" in capsys.readouterr().err
-
-
-# --- tsa-mt options -----------------------------------------------------------------------------
-
-
-def listing(capsys, name=None):
-    parser = argparse.ArgumentParser()
-    options.add_arguments(parser)
-    assert options.run(parser.parse_args([] if name is None else [name])) == 0
-    return capsys.readouterr().out
-
-
-def test_all_flags_of_model_and_criterion_are_listed_with_their_help(capsys):
-    text = listing(capsys)
-    for config in (TreeTransformerConfig, OnlineKDConfig):
-        for option in dataclasses.fields(config):
-            if option.metadata.get("help"):
-                flag = "--" + option.name.replace("_", "-")
-                assert f"  {flag}\n      {option.metadata['help']}" in text
-
-
-@pytest.mark.parametrize("name", ["kd-temperature", "kd_temperature", "temperature"])
-def test_the_listing_can_be_narrowed_by_a_part_of_a_name(capsys, name):
-    text = listing(capsys, name)
-    assert "--kd-temperature" in text
-    assert "--kd-weight" not in text
-
-
-def test_a_name_that_no_flag_contains_is_refused(capsys):
-    message = "no flag contains 'tempature'; `tsa-mt options` lists all of them"
-    with pytest.raises(ValueError, match=message):
-        listing(capsys, "tempature")

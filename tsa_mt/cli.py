@@ -56,7 +56,7 @@ COMMANDS = {
     "doctor": ("tsa_mt.doctor", "check the installation: versions, fixes, devices"),
     "user-dir": (USER_DIR, "print what fairseq's --user-dir needs"),
     "objectives": ("tsa_mt.objectives.command", "what the leaves can learn: formulas and options"),
-    "options": ("tsa_mt.options", "list the plugin's own flags"),
+    "options": ("tsa_mt.flags", "list the plugin's own flags"),
     "plan": ("tsa_mt.plan.command", "what a training would cost, before anything is run"),
     "average": ("tsa_mt.export.average", "average the parameters of several checkpoints"),
     "export": ("tsa_mt.export.command", "write one leaf as a model of its own"),
