@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "head": CORE,
     "teacher": CORE,
     "averaged": CORE,
+    "pairing": {"criterion"},
     "criterion": CORE | TEACHING | {"head"},
     "translation": CORE | TEACHING | {"options"},
     "vision": CORE | TEACHING | {"options"},

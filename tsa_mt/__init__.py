@@ -19,7 +19,8 @@ if importlib.util.find_spec("fairseq") is not None:
     except compat.BrokenFairseqError as error:
         warnings.warn(f"the plugin is not registered: {error}; see tsa-mt doctor", stacklevel=2)
     else:
-        from tsa_mt import criterion, translation, vision  # noqa: F401
+        from tsa_mt import criterion, pairing, translation, vision  # noqa: F401
         from tsa_mt.evaluate import recording
 
+        pairing.install()
         recording.install()

@@ -4,4 +4,4 @@
 #
 #   ahbf.sh DATA SAVE_DIR [further fairseq-train flags]        (environment: see recipe.sh)
 set -euo pipefail
-exec "$(dirname "${BASH_SOURCE[0]}")/recipe.sh" ahbf --kd-objective ahbf --nesterov -- "$@"
+exec "$(dirname "${BASH_SOURCE[0]}")/recipe.sh" ahbf --kd-objective ahbf --tree ladder --nesterov -- "$@"

@@ -3,4 +3,4 @@
 #
 #   dml.sh DATA SAVE_DIR [further fairseq-train flags]        (environment: see recipe.sh)
 set -euo pipefail
-exec "$(dirname "${BASH_SOURCE[0]}")/recipe.sh" dml --kd-objective dml --nesterov -- "$@"
+exec "$(dirname "${BASH_SOURCE[0]}")/recipe.sh" dml --kd-objective dml --tree peers --nesterov -- "$@"

@@ -4,4 +4,4 @@
 #
 #   okddip.sh DATA SAVE_DIR [further fairseq-train flags]        (environment: see recipe.sh)
 set -euo pipefail
-exec "$(dirname "${BASH_SOURCE[0]}")/recipe.sh" okddip --kd-objective okddip --nesterov -- "$@"
+exec "$(dirname "${BASH_SOURCE[0]}")/recipe.sh" okddip --kd-objective okddip --tree fork --nesterov -- "$@"

@@ -4,7 +4,8 @@
 #   recipe.sh ROW [flags of the row] -- DATA SAVE_DIR [further fairseq-train flags]
 #
 # Environment: EPOCHS (300), VALID_SPLIT (5000 images held out; 0 trains on all 50,000 and keeps the
-# last checkpoint), ARCH (tree_resnet32). The learning rate drops after 1/2 and 3/4 of the epochs, and
+# last checkpoint), ARCH (tree_resnet32), CONTROL (1 trains the row's tree with the task loss alone: the
+# control that the row has to beat). The learning rate drops after 1/2 and 3/4 of the epochs, and
 # ramp-ups keep their published share of them. A further flag wins over the one set here. Run again,
 # it resumes from SAVE_DIR/checkpoint_last.pt.
 set -euo pipefail
@@ -27,6 +28,7 @@ shift 2
 command -v fairseq-train > /dev/null || fail "'fairseq-train' is not on PATH; run 'make .venv' in $root first"
 
 epochs=${EPOCHS:-300} held_out=${VALID_SPLIT:-5000} batch=128
+if [ "${CONTROL:-0}" = 1 ]; then flags+=(--kd-objective independent); fi
 [ "$epochs" -ge 4 ] 2> /dev/null || fail "EPOCHS is '$epochs'; it must be a number from 4 on"
 updates=$((epochs * ((50000 - held_out + batch - 1) / batch)))
 if [ "$held_out" -gt 0 ]; then

@@ -4,4 +4,4 @@
 #
 #   tsa.sh DATA SAVE_DIR [further fairseq-train flags]        (environment: see recipe.sh)
 set -euo pipefail
-exec "$(dirname "${BASH_SOURCE[0]}")/recipe.sh" tsa --kd-objective tsa --augment tsa -- "$@"
+exec "$(dirname "${BASH_SOURCE[0]}")/recipe.sh" tsa --kd-objective tsa --tree tsa --augment tsa -- "$@"

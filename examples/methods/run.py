@@ -5,7 +5,8 @@
 
 takes the data that examples/demo/run.py prepared, trains `tree_transformer_tiny` once for each
 objective with the published defaults, translates the test set with the leader of each, and prints
-a table of BLEU with its distance from the chain (the plain network). It shows that every objective
+a table of BLEU with its distance from the chain (the plain network) and from its control (the same
+tree with the task loss alone, which is trained as well). It shows that every objective
 trains through `fairseq-train`; a corpus of templates and minutes of training say nothing about
 which method is better. The teachers of `kd`, `kd_hinton` and `sokd` are the chain's checkpoint.
 An objective may be followed by flags that change it, as in the second line. Rows whose CSV line is
@@ -21,7 +22,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, Iterable, List, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "examples" / "demo")]
@@ -30,7 +31,8 @@ from commands import USER_DIR, CommandError, cores, run_all, script  # noqa: E40
 
 ARCH = "tree_transformer_tiny"
 CHAIN = "independent"
-COLUMNS = ("objective", "tree", "seed", "updates", "seconds", "bleu", "minus_chain", "signature")
+COLUMNS = ("objective", "tree", "seed", "updates", "seconds", "bleu", "minus_chain")
+COLUMNS += ("minus_control", "signature")
 
 
 @dataclass
@@ -107,6 +109,21 @@ def tree_of(objective: str) -> str:
     return str(Tree.resolve(parser.parse_known_args(shlex.split(objective))[0].tree, 2))
 
 
+def with_controls(objectives: Iterable[str]) -> List[str]:
+    """The chain, then every objective behind the control on its tree."""
+    names = [CHAIN]
+    for objective in objectives:
+        if "(" in tree_of(objective):
+            names.append(control_on(tree_of(objective)))
+        names.append(objective)
+    return list(dict.fromkeys(names))
+
+
+def control_on(tree: str) -> str:
+    """The control of the methods on a tree, as an objective with its flags."""
+    return f"{CHAIN} --tree {shlex.quote(tree)}"
+
+
 def measure(study: Study, objective: str) -> Dict[str, object]:
     """Trains one method, translates with its leader and scores."""
     from tsa_mt.evaluate.score import read_generate_log, score
@@ -143,16 +160,30 @@ def known_rows(path: Path) -> List[Dict[str, object]]:
 
 
 def write_rows(path: Path, rows: List[Dict[str, object]]) -> None:
-    """Writes the table with every row's distance from the chain of its seed and updates."""
-    chains = {conditions(row): float(row["bleu"]) for row in rows if row["objective"] == CHAIN}
+    """Writes the table with every row's distance from the chain and the control of its conditions.
+
+    The distance from the control stays empty where that was not trained, and for the chain's kind.
+    """
+    known = {(row["objective"], *conditions(row)): float(row["bleu"]) for row in rows}
     for row in rows:
-        row["minus_chain"] = round(float(row["bleu"]) - chains[conditions(row)], 2)
+        bleu, own = float(row["bleu"]), conditions(row)
+        row["minus_chain"] = round(bleu - known[(CHAIN, *own)], 2)
+        control = known.get((control_on(str(row["tree"])), *own))
+        taught = control is not None and not str(row["objective"]).startswith(CHAIN)
+        row["minus_control"] = round(bleu - control, 2) if taught else ""
     beside = path.with_suffix(".partial")
     with open(beside, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     os.replace(beside, path)
+
+
+def _distances(row: Dict[str, object]) -> str:
+    """A row's distances in words."""
+    words = f"{row['minus_chain']:+.2f} to the chain"
+    own = row["minus_control"]
+    return words if own == "" else f"{words}, {own:+.2f} to its control"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -177,9 +208,7 @@ def main() -> int:
     path = args.csv or args.out / "results.csv"
     args.out.mkdir(parents=True, exist_ok=True)
     try:
-        names = list(dict.fromkeys([CHAIN, *(args.names or OBJECTIVES)]))
-        for objective in names:
-            find(objective)  # a typing error ends here, not after the first training
+        names = with_controls(args.names or OBJECTIVES)  # a typing error ends here
         for objective in names:
             rows = known_rows(path)
             wanted = (objective, *conditions(vars(args)))
@@ -189,7 +218,7 @@ def main() -> int:
             rows.append(measure(study, objective))
             write_rows(path, rows)
             last = rows[-1]
-            print(f"  BLEU {last['bleu']:.2f}  ({last['minus_chain']:+.2f})  {last['seconds']} s")
+            print(f"  BLEU {last['bleu']:.2f}  ({_distances(last)})  {last['seconds']} s")
     except (CommandError, ValueError, OSError) as error:
         print(f"run.py: error: {error}", file=sys.stderr)
         return 1

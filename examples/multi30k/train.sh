@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Train the plain Transformer, or the same Transformer as the leader of a tree that learns by TSA.
+# Train the plain Transformer, or the same Transformer as the leader of a tree: of leaves that learn
+# alone (the control), or of leaves that learn by TSA.
 #
-#   train.sh plain|tsa DATA_BIN SAVE_DIR [further fairseq-train flags, e.g. --seed 2 --fp16]
+#   train.sh plain|control|tsa DATA_BIN SAVE_DIR [further fairseq-train flags, e.g. --seed 2 --fp16]
 #
-# Both runs share every setting but the tree and its objective: `plain` is a chain of four decoder
+# The runs share every setting but the tree and its objective: `plain` is a chain of four decoder
 # layers under the plain task loss, which equals fairseq's own `transformer` architecture of this
 # size under `label_smoothed_cross_entropy`. The size is that of the tiny Transformer of Wu et al.
 # 2021 (https://aclanthology.org/2021.acl-long.480). Batches of 2,048 tokens, half of theirs, with a
@@ -18,13 +19,14 @@ if [ -d "$root/.venv/bin" ]; then PATH="$root/.venv/bin:$PATH"; fi
 
 fail() { echo "train.sh: error: $*" >&2; exit 1; }
 
-[ $# -ge 3 ] || fail "expected plain|tsa DATA_BIN SAVE_DIR, got $# arguments"
+[ $# -ge 3 ] || fail "expected plain|control|tsa DATA_BIN SAVE_DIR, got $# arguments"
 method=$1 data=$2 save=$3
 shift 3
 case $method in
   plain) tree=(--tree 4 --kd-objective independent) ;;
-  tsa) tree=(--kd-objective tsa) ;;
-  *) fail "method '$method' is unknown; choose plain or tsa" ;;
+  control) tree=(--tree tsa --kd-objective independent) ;;
+  tsa) tree=(--tree tsa --kd-objective tsa) ;;
+  *) fail "method '$method' is unknown; choose plain, control or tsa" ;;
 esac
 [ -f "$data/dict.de.txt" ] || fail "DATA_BIN '$data' holds no dict.de.txt; run prepare.sh first"
 command -v fairseq-train > /dev/null || fail "'fairseq-train' is not on PATH; run 'make .venv' in $root first"

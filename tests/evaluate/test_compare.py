@@ -57,7 +57,9 @@ def test_scores_are_means_over_seeds_with_their_deviation(work, compare):
     assert float(line["mean"]) == pytest.approx(statistics.fmean(s.score for s in own))
     assert float(line["deviation"]) == pytest.approx(statistics.stdev(s.score for s in own))
     assert (line["seeds"], line["signature"]) == ("2", own[0].signature)
-    assert line["p_max"] == line["difference"] == ""
+    plain = figures(text)["test_a", "plain", "best leader", "BLEU"]
+    assert float(line["difference"]) == pytest.approx(float(line["mean"]) - float(plain["mean"]))
+    assert line["p_max"] == plain["difference"] == ""
 
 
 def test_paired_tests_are_sacrebleu_s_own_seed_by_seed(work, compare):
@@ -127,9 +129,107 @@ def test_image_classifiers_are_compared_by_accuracy(write_run, tmp_path, compare
     lines = [line.split("|")[1:-1] for line in table.splitlines() if "|" in line]
     rows = [[cell.strip() for cell in line] for line in lines]
     assert rows[2:] == [
-        ["tsa", "best", "2", "71.50 ± 0.71", ""],
-        ["tsa", "last", "2", "72.50 ± 0.71", "76.50 ± 0.71"],
+        ["tsa", "best", "2", "71.50 ± 0.71", "missing", "", ""],
+        ["tsa", "last", "2", "72.50 ± 0.71", "missing", "76.50 ± 0.71", "missing"],
     ]
+
+
+# --- the control --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def controlled(write_run, tmp_path_factory):
+    """Plain, the control on TSA's tree, and TSA; one seed, every leaf of the trees translated."""
+    folder = tmp_path_factory.mktemp("controlled")
+    write_run(folder / "tsa", "tsa", errors=0.1, branches=(-1,))
+    write_run(folder / "plain", "independent", errors=0.3)
+    write_run(folder / "control", "tsa", seed=1, errors=0.2, branches=(-1,))
+    edited(folder / "control", method__objective="independent", method__options={})
+    return folder
+
+
+def test_a_method_is_compared_with_plain_and_with_its_control(controlled, compare):
+    names = [controlled / name for name in ("tsa", "plain", "control")]
+    _, text, error = compare(*names, "--format", "csv", "--samples", "50")
+    found = figures(text)
+    tsa, plain, control = (
+        found["test_a", name, "best leader", "BLEU"] for name in ("tsa", "plain", "independent")
+    )
+    assert float(tsa["difference"]) == pytest.approx(float(tsa["mean"]) - float(plain["mean"]))
+    own = float(tsa["mean"]) - float(control["mean"])
+    assert float(tsa["control_difference"]) == pytest.approx(own)
+    assert 0 <= float(tsa["control_p_max"]) <= 1
+    assert control["control_difference"] == plain["control_difference"] == ""
+    assert float(control["difference"]) > 0  # the first in the list is not the baseline
+    assert "no control" not in error
+
+
+def test_a_method_s_ensemble_is_compared_with_the_control_s_ensemble(controlled, compare):
+    names = [controlled / name for name in ("plain", "control", "tsa")]
+    _, text, _ = compare(*names, "--format", "csv", "--samples", "0")
+    found = figures(text)
+    mean = {
+        name: float(found["test_a", name, "best ensemble", "BLEU"]["mean"])
+        for name in ("tsa", "independent")
+    }
+    tsa = found["test_a", "tsa", "best ensemble", "BLEU"]
+    assert float(tsa["control_difference"]) == pytest.approx(mean["tsa"] - mean["independent"])
+
+
+def test_the_validation_table_has_both_differences(controlled, compare):
+    names = [controlled / name for name in ("plain", "control", "tsa")]
+    _, text, _ = compare(*names, "--samples", "0")
+    table = text.partition("### valid, while training")[2].partition("###")[0]
+    header = [cell.strip() for cell in table.strip().splitlines()[0].strip("|").split("|")]
+    assert header[3:] == ["nll_loss", "vs plain", "vs control"]
+    assert "The control is the same tree with the task loss alone" in table
+
+
+def test_a_missing_control_is_told_in_the_table_and_beside_it(controlled, compare):
+    _, text, error = compare(controlled / "plain", controlled / "tsa", "--samples", "0")
+    assert "| missing " in text
+    message = (
+        "tsa has no control: give a run of --kd-objective independent on tree '2(1(1,1),1(1,1))'"
+    )
+    assert message in error
+
+
+def test_a_control_of_another_tree_or_other_data_is_none(controlled, tmp_path, write_run, compare):
+    for entry in ({"method__tree": "2(1,1)"}, {"data__sha256": "cd" * 32}):
+        other = write_run(tmp_path / str(len(entry)), "tsa", sets=())
+        edited(other, method__objective="independent", method__options={}, **entry)
+        assert "tsa has no control" in compare(other, controlled / "tsa", "--samples", "0")[2]
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def named(folder, **entries):
+    """What a run is called after its record was changed."""
+    edited(folder, **entries)
+    (system,) = read_systems([str(folder)])
+    return system.name
+
+
+def test_a_run_is_named_after_what_was_trained(write_run, tmp_path):
+    run = write_run(tmp_path / "run", "tsa", sets=())
+    assert named(run) == "tsa"
+    options = {"rdrop_weight": 1.0, "share": 0.3}
+    assert named(run, method__options=options) == "tsa + rdrop"
+    assert named(run, method__leaves=1) == "tsa + rdrop"
+    assert named(run, method__options={}) == "plain"
+    for objective in ("rdrop", "kd"):
+        assert named(run, method__objective=objective) == objective
+    stock = named(run, method__leaves=4, method__criterion="cross_entropy")
+    assert stock == "tree_transformer_multi30k under cross_entropy"
+
+
+def test_the_objectives_that_teach_a_single_leaf_are_known():
+    from tsa_mt.evaluate.systems import TEACH_ONE_LEAF
+    from tsa_mt.objectives import OBJECTIVES
+
+    found = {name for name, cls in OBJECTIVES.items() if cls.needs_teacher}
+    assert found | {"rdrop"} <= set(TEACH_ONE_LEAF)
 
 
 # --- what is one system -------------------------------------------------------------------------

@@ -39,8 +39,8 @@ def call(tmp_path_factory):
     [
         ("multi30k/prepare.sh", [], "prepare.sh: error: expected [LOCAL_DIR] OUT, got 0 arguments"),
         ("multi30k/prepare.sh", ["nowhere", "out"], "LOCAL_DIR 'nowhere' is not a folder"),
-        ("multi30k/train.sh", ["plain"], "expected plain|tsa DATA_BIN SAVE_DIR, got 1 arguments"),
-        ("multi30k/train.sh", ["magic", "d", "s"], "method 'magic' is unknown; choose plain or"),
+        ("multi30k/train.sh", ["plain"], "expected plain|control|tsa DATA_BIN SAVE_DIR, got"),
+        ("multi30k/train.sh", ["magic", "d", "s"], "method 'magic' is unknown; choose plain, "),
         ("multi30k/train.sh", ["tsa", "nowhere", "s"], "DATA_BIN 'nowhere' holds no dict.de.txt"),
         ("multi30k/evaluate.sh", ["s"], "expected SAVE_DIR DATA_BIN RAW, got 1 arguments"),
         ("multi30k/evaluate.sh", ["s", "d", "r"], "s/checkpoint_best.pt is missing; run train.sh"),

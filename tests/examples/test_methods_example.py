@@ -1,5 +1,6 @@
 """examples/methods: what is trained, what is not trained again, the distance from the chain."""
 
+import csv
 import importlib
 import sys
 from pathlib import Path
@@ -58,14 +59,25 @@ def test_the_table_names_the_tree_that_was_trained(example):
 
 
 def test_a_row_is_trained_once_for_its_seed_and_updates(call, tmp_path):
-    assert call("--updates", 10, "tsa") == (0, ["independent", "tsa"])
+    control = "independent --tree '0(1(1,1),1(1,1))'"
+    first = ["independent", control, "tsa"]
+    assert call("--updates", 10, "tsa") == (0, first)
     assert call("--updates", 10, "tsa", "rdrop") == (0, ["rdrop"])
-    assert call("--updates", 20, "tsa") == (0, ["independent", "tsa"])
-    assert call("--updates", 20, "--seed", 2, "tsa") == (0, ["independent", "tsa"])
-    rows = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()[1:]]
-    assert len(rows) == 7
-    assert {row[-2] for row in rows if row[0] == "independent"} == {"0.0"}
-    assert {row[-2] for row in rows if row[0] == "rdrop"} == {"-0.6"}
+    assert call("--updates", 20, "tsa") == (0, first)
+    assert call("--updates", 20, "--seed", 2, "tsa") == (0, first)
+    rows = list(csv.DictReader((tmp_path / "table.csv").open()))
+    assert len(rows) == 10
+    assert {row["minus_chain"] for row in rows if row["objective"] == "independent"} == {"0.0"}
+    assert {row["minus_chain"] for row in rows if row["objective"] == "rdrop"} == {"-0.6"}
+
+
+def test_every_method_on_a_tree_has_its_distance_from_the_control(call, tmp_path):
+    call("tsa", "rdrop")
+    rows = {row["objective"]: row for row in csv.DictReader((tmp_path / "table.csv").open())}
+    control = rows.pop("independent --tree '0(1(1,1),1(1,1))'")
+    distance = float(rows["tsa"]["bleu"]) - float(control["bleu"])
+    assert float(rows["tsa"]["minus_control"]) == pytest.approx(distance)
+    assert {rows[name]["minus_control"] for name in ("independent", "rdrop")} == {""}
 
 
 def test_a_name_that_does_not_exist_is_told_before_anything_is_trained(call, capsys):

@@ -326,12 +326,12 @@ def test_a_stock_architecture_with_our_criterion_is_explained(train, tmp_path):
         train(tmp_path, *PLAIN[:-2], "--criterion", "online_kd", "--lr", "0.01")
 
 
-def test_our_architecture_with_a_stock_criterion_trains_the_leader_alone(train, tmp_path):
+def test_a_tree_under_a_stock_criterion_is_refused_before_anything_is_written(train, tmp_path):
     criterion = ["--criterion", "label_smoothed_cross_entropy"]
-    train(tmp_path / "ours", *TREE, *criterion, "--lr", "0.01", "--max-update", "2")
-    train(tmp_path / "plain", *PLAIN, "--lr", "0.01", "--max-update", "2")
-    ours, theirs = (parameters(tmp_path / x / "checkpoint_last.pt") for x in ("ours", "plain"))
-    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+    message = r"trains only the leader of tree '.*' and nothing of objective 'tsa'.*online_kd"
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "out", *TREE, *criterion, "--lr", "0.01", "--max-update", "2")
+    assert not (tmp_path / "out" / "run.json").exists()
 
 
 YAML = """

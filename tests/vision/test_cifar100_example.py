@@ -1,6 +1,7 @@
 """examples/cifar100: what its scripts refuse, and one row from data to results file."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "cifar100"
-ROWS = ["plain", "tsa", "okddip", "ahbf", "one", "dml"]
+ROWS = ["plain", "tsa", "okddip", "ahbf", "one", "dml", "sokd"]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,15 @@ def test_an_archive_is_unpacked_once_and_whole(call, cifar, tmp_path):
     assert list((tmp_path / "other").iterdir()) == []
 
 
+def test_the_control_of_a_row_is_its_tree_with_the_task_loss_alone(call, cifar, tmp_path):
+    flags = ("--accept-any-md5", "--max-update", 1, "--cpu", "--disable-validation")
+    small = {"EPOCHS": "4", "VALID_SPLIT": "20", "ARCH": "tree_resnet20", "CONTROL": "1"}
+    done = call(EXAMPLE / "tsa.sh", cifar.folder, tmp_path, *flags, **small)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    method = json.loads((tmp_path / "run.json").read_text())["method"]
+    assert (method["objective"], method["tree"]) == ("independent", "3(3(3,3),3(3,3))")
+
+
 def test_a_row_goes_from_the_data_to_the_results_file(call, evaluate, cifar, tmp_path):
     flags = ("--accept-any-md5", "--max-update", 2, "--cpu", "--bf16-autocast")
     small = {"EPOCHS": "4", "VALID_SPLIT": "20", "ARCH": "tree_resnet20"}
@@ -100,17 +110,16 @@ def test_a_row_goes_from_the_data_to_the_results_file(call, evaluate, cifar, tmp
     assert (tmp_path / "results.csv").read_text().split("\n")[0] == header
 
 
-def test_a_row_with_a_teacher_is_evaluated_without_a_claim_about_its_cost(
+def test_sokd_s_teacher_has_no_nesterov_momentum_and_its_student_no_claim_about_cost(
     call, evaluate, cifar, tmp_path
 ):
     flags = ("--accept-any-md5", "--max-update", 1, "--cpu", "--disable-validation")
     small = {"EPOCHS": "4", "VALID_SPLIT": "20", "ARCH": "tree_resnet20"}
-    done = call(EXAMPLE / "plain.sh", cifar.folder, tmp_path / "plain", *flags, **small)
+    small["TEACHER_ARCH"] = "tree_resnet20"
+    done = call(EXAMPLE / "sokd.sh", cifar.folder, tmp_path / "sokd", *flags, **small)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    taught = ("--kd-objective", "sokd", "--kd-teacher", tmp_path / "plain" / "checkpoint_last.pt")
-    row = (EXAMPLE / "recipe.sh", "sokd", *taught, "--", cifar.folder, tmp_path / "sokd", *flags)
-    done = call(*row, **small)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    teacher = json.loads((tmp_path / "sokd" / "teacher" / "run.json").read_text())
+    assert teacher["options"]["optimizer.nesterov"] is False
     (row,) = evaluate(tmp_path / "sokd")
     assert (row["objective"], row["checkpoint"]) == ("sokd", "last")
     assert (row["parameters_ratio"], row["macs_ratio"]) == ("", "")

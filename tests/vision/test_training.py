@@ -43,6 +43,11 @@ def test_a_resumed_training_equals_an_uninterrupted_one(cifar, tmp_path):
     assert torch.equal(*momentum)
 
 
+def test_an_image_tree_under_a_stock_criterion_is_refused(cifar, tmp_path):
+    with pytest.raises(ValueError, match="CrossEntropyCriterion trains only the leader of tree"):
+        cifar.train(tmp_path, *TINY, "--criterion", "cross_entropy", "--max-update", 1)
+
+
 def test_a_tree_learns_to_tell_the_classes_apart(cifar, tmp_path):
     cifar.train(tmp_path, *TINY, "--max-epoch", 10, "--milestones", "8", "--disable-validation")
     trained = read_classifier(tmp_path / "checkpoint_last.pt")

@@ -5,10 +5,14 @@ mean and standard deviation over seeds for every checkpoint that was scored, and
 bootstrap against the baseline, seed by seed. What was validated while training has a table taken
 from the curves at the best and the last validation; for image classifiers that is the accuracy.
 What training cost has another. Nothing is computed here that the runs' folders do not hold.
+
+Every figure of a method has two differences: from the baseline, which tree and method have made
+together, and from its control, the same tree whose leaves learn alone, which is the method's own.
 """
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -16,8 +20,8 @@ from tsa_mt.evaluate.run_folder import Result, ResultKey, Run
 from tsa_mt.evaluate.run_record import replace_file
 from tsa_mt.evaluate.score import read_lines
 from tsa_mt.evaluate.significance import SAMPLES, paired_bootstrap
-from tsa_mt.evaluate.systems import System, read_systems
-from tsa_mt.evaluate.tables import Figure, tabulate, to_csv, to_latex, to_markdown
+from tsa_mt.evaluate.systems import System, control_of, read_systems
+from tsa_mt.evaluate.tables import Figure, Versus, tabulate, to_csv, to_latex, to_markdown
 
 TESTED = {"BLEU": "bleu", "chrF2": "chrf"}
 """Scores that are tested for significance, and what `paired_bootstrap` calls them."""
@@ -66,12 +70,77 @@ def score_figures(systems: Sequence[System], baseline: System, samples: int) -> 
     figures = []
     for test_set in dict.fromkeys(key.test_set for key in sorted(keys, key=lambda k: k.test_set)):
         check_signatures(systems, test_set)
-        wanted = sorted((k for k in keys if k.test_set == test_set), key=_order)
-        for key in wanted:
-            p_values = _test(systems, baseline, key, samples) if samples else {}
-            for system in systems:
-                figures += _scores_of(system, baseline, key, p_values)
+        for key in sorted((k for k in keys if k.test_set == test_set), key=_order):
+            figures += _compared_scores(systems, baseline, key, samples)
     return figures
+
+
+def _compared_scores(
+    systems: Sequence[System], baseline: System, key: ResultKey, samples: int
+) -> List[Figure]:
+    """The scores of a checkpoint and leaf with their differences.
+
+    The baseline ships its leader, so every leaf is compared with that; the control has the same
+    leaves, so each is compared with its own kind.
+    """
+    leader = key._replace(branch=0)
+    rivals = [system for system in systems if not (system is baseline and key == leader)]
+    against_baseline = _against(baseline, leader, rivals, key, samples)
+    against_control: Dict[Tuple[str, str], Versus] = {}
+    for control, methods in _controlled(systems):
+        against_control.update(_against(control, key, methods, key, samples))
+    return [
+        replace(
+            figure,
+            baseline=against_baseline.get((figure.system, figure.measure)),
+            control=against_control.get((figure.system, figure.measure)),
+        )
+        for system in systems
+        for figure in _scores_of(system, key)
+    ]
+
+
+def _controlled(systems: Sequence[System]) -> List[Tuple[Optional[System], List[System]]]:
+    """Every control with the methods that it belongs to; ``None`` with those that have none."""
+    found: List[Tuple[Optional[System], List[System]]] = []
+    for system in systems:
+        if not system.needs_control:
+            continue
+        control = control_of(system, systems)
+        known = next((methods for other, methods in found if other is control), None)
+        if known is None:
+            found.append((control, [system]))
+        else:
+            known.append(system)
+    return found
+
+
+def _against(
+    rival: Optional[System],
+    place: ResultKey,
+    systems: Sequence[System],
+    key: ResultKey,
+    samples: int,
+) -> Dict[Tuple[str, str], Versus]:
+    """How the scores of systems stand to those of a rival, by system and metric.
+
+    Args:
+        rival: The baseline or a control; ``None`` where there is no control.
+        place: Which result of the rival counts.
+        systems: What is compared with it.
+        key: Which result of theirs.
+        samples: Test sets that the paired bootstrap draws; 0 = no tests.
+    """
+    p_values = _test(systems, rival, place, key, samples) if rival and samples else {}
+    found = {}
+    for system in systems:
+        for figure in _scores_of(system, key):
+            other = _values(rival, place, figure.measure) if rival else []
+            difference = figure.mean - _mean(other) if other else None
+            name = (system.name, figure.measure)
+            if other or rival is None:
+                found[name] = Versus(difference, tuple(p_values.get(name, ())))
+    return found
 
 
 def _order(key: ResultKey) -> Tuple:
@@ -103,32 +172,21 @@ def check_signatures(systems: Sequence[System], test_set: str) -> None:
                     )
 
 
-def _scores_of(
-    system: System,
-    baseline: System,
-    key: ResultKey,
-    p_values: Dict[Tuple[str, str], List[float]],
-) -> List[Figure]:
+def _scores_of(system: System, key: ResultKey) -> List[Figure]:
     """One figure per metric, over the runs that have the result."""
     results = [run.results[key] for run in system.runs if key in run.results]
-    names = dict.fromkeys(name for result in results for name in result.scores)
     figures = []
-    for name in names:
+    for name in dict.fromkeys(name for result in results for name in result.scores):
         scores = [result.scores[name] for result in results if name in result.scores]
         values = tuple(score.score for score in scores)
-        found = tuple(p_values.get((system.name, name), ()))
-        difference = _mean(values) - _mean(_values(baseline, key, name)) if found else None
-        row = (key.model, key.leaf)
-        signature = scores[0].signature
-        figures.append(
-            Figure(key.test_set, system.name, row, name, values, difference, found, signature)
-        )
+        row, signature = (key.model, key.leaf), scores[0].signature
+        figures.append(Figure(key.test_set, system.name, row, name, values, signature))
     return figures
 
 
 def _values(system: System, key: ResultKey, metric: str) -> List[float]:
-    """Scores of the baseline's leader, whatever leaf it is compared with."""
-    results = [run.results.get(key._replace(branch=0)) for run in system.runs]
+    """Scores of a system's runs that have them."""
+    results = [run.results.get(key) for run in system.runs]
     return [r.scores[metric].score for r in results if r is not None and metric in r.scores]
 
 
@@ -140,26 +198,23 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _test(
-    systems: Sequence[System], baseline: System, key: ResultKey, samples: int
+    systems: Sequence[System], rival: System, place: ResultKey, key: ResultKey, samples: int
 ) -> Dict[Tuple[str, str], List[float]]:
-    """p-values by system and metric: each run against the baseline's leader of the same seed.
+    """p-values by system and metric: each run against the rival's run of the same seed.
 
-    A seed that the baseline was not trained with is tested against the baseline's next one.
+    A seed that the rival was not trained with is tested against the rival's next one.
     """
-    leader = key._replace(branch=0)
-    against = [run for run in baseline.runs if _translated(run, leader)]
+    against = [run for run in rival.runs if _translated(run, place)]
     found: Dict[Tuple[str, str], List[float]] = {}
     for number, opponent in enumerate(against):
-        rivals = {
+        tested = {
             (system.name, run.record["seed"]): run
             for system in systems
-            for place, run in enumerate(system.runs)
-            if _translated(run, key)
-            and not (system is baseline and key == leader)
-            and _opponent(run, place, against) == number
+            for turn, run in enumerate(system.runs)
+            if _translated(run, key) and _opponent(run, turn, against) == number
         }
-        if rivals:
-            _test_against(opponent, leader, rivals, key, samples, found)
+        if tested:
+            _test_against(opponent, place, tested, key, samples, found)
     return found
 
 
@@ -177,14 +232,14 @@ def _opponent(run: Run, place: int, against: Sequence[Run]) -> int:
 
 def _test_against(
     opponent: Run,
-    leader: ResultKey,
+    place: ResultKey,
     rivals: Dict[Tuple[str, int], Run],
     key: ResultKey,
     samples: int,
     found: Dict[Tuple[str, str], List[float]],
 ) -> None:
-    """Adds the p-values of some runs against one run of the baseline."""
-    result = opponent.results[leader]
+    """Adds the p-values of some runs against one run of the rival."""
+    result = opponent.results[place]
     metrics = [TESTED[name] for name in result.scores if name in TESTED]
     texts = {"": result.translations().hypotheses}
     names = {f"{name} {seed}": name for name, seed in rivals}
@@ -229,17 +284,35 @@ def _locate(name: str, run: Run) -> Path:
 # --- curves -------------------------------------------------------------------------------------
 
 
-def curve_figures(systems: Sequence[System]) -> List[Figure]:
+def curve_figures(systems: Sequence[System], baseline: System) -> List[Figure]:
     """What was validated while training, at the best and at the last validation."""
-    figures = []
     splits = dict.fromkeys(
         split for s in systems for run in s.runs for split in run.splits if "train" not in split
     )
-    for split in splits:
-        for system in systems:
-            for checkpoint in CHECKPOINTS:
-                figures += _curve_row(system, split, checkpoint)
-    return figures
+    rows = [
+        figure
+        for split in splits
+        for system in systems
+        for checkpoint in CHECKPOINTS
+        for figure in _curve_row(system, split, checkpoint)
+    ]
+    means = {(f.table, f.system, f.row, f.measure): f.mean for f in rows}
+    controls = {m.name: c.name if c else "" for c, ms in _controlled(systems) for m in ms}
+
+    def versus(figure: Figure, rival: Optional[str]) -> Optional[Versus]:
+        if rival is None or rival == figure.system:
+            return None
+        other = means.get((figure.table, rival, figure.row, figure.measure))
+        return Versus(None if other is None else figure.mean - other)
+
+    return [
+        replace(
+            figure,
+            baseline=versus(figure, baseline.name),
+            control=versus(figure, controls.get(figure.system)),
+        )
+        for figure in rows
+    ]
 
 
 def _curve_row(system: System, split: str, checkpoint: str) -> List[Figure]:
@@ -308,7 +381,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline",
         metavar="RUN",
-        help="folder or name of the system that others are compared with (default: the first)",
+        help="folder or name of the system that others are compared with (default: the "
+        "plain network if there is one, else the first)",
     )
     parser.add_argument(
         "--format", choices=("markdown", "csv", "latex"), default="markdown", help="of the tables"
@@ -342,7 +416,7 @@ def run(args: argparse.Namespace) -> int:
     for line in warnings_about(systems, args.ignore):
         print(f"tsa-mt compare: warning: {line}", file=sys.stderr)
     scores = score_figures(systems, baseline, args.samples)
-    figures = [*scores, *curve_figures(systems), *cost_figures(systems, baseline)]
+    figures = [*scores, *curve_figures(systems, baseline), *cost_figures(systems, baseline)]
     text = render(figures, baseline.name, args.format, args.samples)
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
@@ -353,13 +427,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def find_baseline(systems: Sequence[System], wanted: Optional[str]) -> System:
-    """The system of that name, or the one that a run's folder belongs to; unset, the first.
+    """The system of that name, or the one that a run's folder belongs to.
+
+    Unset, the plain network if there is one, else the first system.
 
     Raises:
         ValueError: There is none.
     """
     if wanted is None:
-        return systems[0]
+        return next((system for system in systems if system.is_plain), systems[0])
     for system in systems:
         folders = [run.path.resolve() for run in system.runs]
         if wanted == system.name or Path(wanted).resolve() in folders:
@@ -379,9 +455,38 @@ def warnings_about(systems: Sequence[System], ignored: Sequence[str]) -> List[st
         for run in system.runs
         if run.record["status"] != "finished"
     ]
+    found += [
+        f"{method.name} has no control: give a run of --kd-objective independent on tree "
+        f"'{method.runs[0].record['method']['tree']}' and the same data, else nobody can tell what "
+        f"of its difference the tree has made without any distillation"
+        for control, methods in _controlled(systems)
+        if control is None
+        for method in methods
+    ]
     if ignored:
         found.append(f"runs that were averaged may differ in: {', '.join(ignored)}")
     return found
+
+
+def notes_about(figures: Sequence[Figure], baseline: str, samples: int) -> List[str]:
+    """What the columns of differences mean, below a table that has them."""
+    notes = []
+    if any(figure.control for figure in figures):
+        notes.append(
+            "The control is the same tree with the task loss alone (--kd-objective independent): "
+            "what a method adds is its difference from that"
+        )
+    rivals = {
+        baseline: any(f.baseline and f.baseline.p_values for f in figures),
+        "the control": any(f.control and f.control.p_values for f in figures),
+    }
+    tested = " and ".join(name for name, is_tested in rivals.items() if is_tested)
+    if tested:
+        notes.append(
+            f"Paired bootstrap against {tested}, {samples:,} samples; over several seeds the "
+            f"largest p of the seeds' tests, and how many have p < 0.05"
+        )
+    return notes
 
 
 def render(figures: Sequence[Figure], baseline: str, form: str, samples: int) -> str:
@@ -393,10 +498,6 @@ def render(figures: Sequence[Figure], baseline: str, form: str, samples: int) ->
         own = [figure for figure in figures if figure.table == title]
         names = ("checkpoint", "leaf")[: len(own[0].row)]
         table = tabulate(own, names, baseline, SHOWN)
-        if any(figure.p_values for figure in own):
-            table.notes.append(
-                f"Paired bootstrap against {baseline}, {samples:,} samples; over several seeds the "
-                f"largest p of the seeds' tests, and how many have p < 0.05"
-            )
+        table.notes.extend(notes_about(own, baseline, samples))
         tables.append(table)
     return {"markdown": to_markdown, "latex": to_latex}[form](tables)

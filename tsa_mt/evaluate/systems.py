@@ -8,7 +8,7 @@ versions, hardware. Where files lie and what is printed does not count.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from tsa_mt.evaluate.run_folder import Run, read_run
 
@@ -25,6 +25,12 @@ NOT_COMPARED = {
 SHOWN_DIFFERENCES = 3
 
 
+CONTROL = "independent"
+"""The objective that trains the leaves of a tree without letting them teach each other."""
+TEACH_ONE_LEAF = ("kd", "kd_hinton", "mean_teacher", "rdrop", "sokd")
+"""Objectives that are more than the task loss even on a chain."""
+
+
 @dataclass(frozen=True)
 class System:
     """Runs that differ in nothing but the seed, in order of their seeds.
@@ -38,9 +44,49 @@ class System:
     runs: Tuple[Run, ...]
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is the plain network under its task loss."""
+        return self._leaves == 1 and not _teaches(self.runs[0].record)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is a tree whose leaves learn alone: what a method on that tree must beat."""
+        return self._leaves > 1 and not _teaches(self.runs[0].record)
+
+    @property
+    def needs_control(self) -> bool:
+        """Whether its distance from the plain network is that of its tree and its method."""
+        return self._leaves > 1 and _teaches(self.runs[0].record)
+
+    @property
+    def _leaves(self) -> int:
+        """Leaves that were trained."""
+        record = self.runs[0].record
+        return record["method"]["leaves"] if trained_objective(record) else 1
+
+    @property
     def seeds(self) -> List[int]:
         """The seeds."""
         return [run.record["seed"] for run in self.runs]
+
+
+def control_of(system: System, systems: Sequence[System]) -> Optional[System]:
+    """The control of a method: the same tree on the same task under the task loss alone.
+
+    Args:
+        system: What `System.needs_control`.
+        systems: Where to look; of several the one that differs from ``system`` in fewest options.
+    """
+
+    def place(other: System) -> Tuple[Any, ...]:
+        record = other.runs[0].record
+        return (record["method"]["tree"], record["task"], record["data"].get("sha256"))
+
+    def distance(other: System) -> int:
+        return len(differences([choices(system.runs[0]), choices(other.runs[0])]))
+
+    found = [other for other in systems if other.is_control and place(other) == place(system)]
+    return min(found, key=distance, default=None)
 
 
 def choices(run: Run) -> Dict[str, Any]:
@@ -190,11 +236,32 @@ def _names(groups: Sequence[List[Run]]) -> List[str]:
 
 
 def method_name(run: Run) -> str:
-    """What a method is called when nobody has given it a name."""
-    method = run.record["method"]
-    if method["objective"] is None:
-        return str(run.record["arch"])
-    return "plain" if method["leaves"] == 1 else method["objective"]
+    """What a method is called when nobody has given it a name: what was trained, not asked for."""
+    method, objective = run.record["method"], trained_objective(run.record)
+    if objective is None:
+        under = f" under {method['criterion']}" if method["objective"] else ""
+        return f"{run.record['arch']}{under}"
+    if not _teaches(run.record):
+        return "plain" if method["leaves"] == 1 else objective
+    agrees = method["options"].get("rdrop_weight") and objective != "rdrop"
+    return f"{objective} + rdrop" if agrees else objective
+
+
+def trained_objective(record: Dict[str, Any]) -> Optional[str]:
+    """The objective; unset for a stock network, and where another criterion did not train it."""
+    method = record["method"]
+    ours = method.get("criterion") in (None, "online_kd")
+    return method["objective"] if ours else None
+
+
+def _teaches(record: Dict[str, Any]) -> bool:
+    """Whether anything but the labels teaches."""
+    objective, method = trained_objective(record), record["method"]
+    if objective is None:
+        return False
+    if method["options"].get("rdrop_weight") or objective in TEACH_ONE_LEAF:
+        return True
+    return objective != CONTROL and method["leaves"] > 1
 
 
 def _short(field: str) -> str:

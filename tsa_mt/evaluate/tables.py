@@ -11,6 +11,24 @@ LEVEL = 0.05
 
 
 @dataclass(frozen=True)
+class Versus:
+    """How a figure stands to the same one of another system.
+
+    Attributes:
+        difference: Mean minus the other's mean; unset where there is nothing to compare with.
+        p_values: Of the paired tests, one per seed.
+    """
+
+    difference: Optional[float] = None
+    p_values: Tuple[float, ...] = ()
+
+    @property
+    def significant(self) -> int:
+        """How many of the paired tests found a difference."""
+        return sum(p < LEVEL for p in self.p_values)
+
+
+@dataclass(frozen=True)
 class Figure:
     """One measured quantity of one system, for every seed.
 
@@ -20,9 +38,9 @@ class Figure:
         row: What tells the system's rows apart: checkpoint and leaf; empty for costs.
         measure: Name of the quantity.
         values: One value per seed.
-        difference: Mean minus that of the baseline, where it was tested.
-        p_values: Of the paired tests, one per seed.
         signature: What the values depend on, for scores.
+        baseline: How it stands to the baseline; unset for the baseline itself.
+        control: How it stands to the same tree without distillation; unset for what needs none.
     """
 
     table: str
@@ -30,9 +48,9 @@ class Figure:
     row: Tuple[str, ...]
     measure: str
     values: Tuple[float, ...]
-    difference: Optional[float] = None
-    p_values: Tuple[float, ...] = ()
     signature: str = ""
+    baseline: Optional[Versus] = None
+    control: Optional[Versus] = None
 
     @property
     def mean(self) -> float:
@@ -43,11 +61,6 @@ class Figure:
     def deviation(self) -> Optional[float]:
         """Sample standard deviation over seeds; unset for one seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-    @property
-    def significant(self) -> int:
-        """How many of the paired tests found a difference."""
-        return sum(p < LEVEL for p in self.p_values)
 
 
 @dataclass(frozen=True)
@@ -82,19 +95,19 @@ def tabulate(
         shown: How a measure is written; two decimals otherwise.
     """
     measures = list(dict.fromkeys(figure.measure for figure in figures))
-    tested = [m for m in measures if any(f.p_values for f in figures if f.measure == m)]
+    columns = {measure: _compared(figures, measure) for measure in measures}
+    titles = {"baseline": f"vs {baseline}", "control": "vs control"}
     header = ["system", *row_names, "seeds"]
     for measure in measures:
-        header += [measure, f"vs {baseline}"] if measure in tested else [measure]
+        header += [measure, *(titles[rival] for rival in columns[measure])]
     rows = []
     for key in dict.fromkeys((figure.system, figure.row) for figure in figures):
         cells = {f.measure: f for f in figures if (f.system, f.row) == key}
-        seeds = str(max(len(figure.values) for figure in cells.values()))
-        row = [key[0], *key[1], seeds]
+        row = [key[0], *key[1], str(max(len(figure.values) for figure in cells.values()))]
         for measure in measures:
-            figure = cells.get(measure)
-            row.append(_cell(figure, shown.get(measure, "{:.2f}".format)))
-            row += [_verdict(figure)] if measure in tested else []
+            figure, form = cells.get(measure), shown.get(measure, "{:.2f}".format)
+            row.append(_cell(figure, form))
+            row += [_verdict(getattr(figure, rival, None), form) for rival in columns[measure]]
         rows.append(row)
     signatures = dict.fromkeys(f"{f.measure}: {f.signature}" for f in figures if f.signature)
     return Table(figures[0].table, header, rows, list(signatures))
@@ -107,14 +120,26 @@ def _cell(figure: Optional[Figure], shown: Callable[[float], str]) -> str:
     return f"{shown(figure.mean)}{spread}"
 
 
-def _verdict(figure: Optional[Figure]) -> str:
-    """Difference from the baseline, and what paired tests say about it."""
-    if figure is None or not figure.p_values:
+def _compared(figures: Sequence[Figure], measure: str) -> List[str]:
+    """What the figures of a measure are compared with: ``baseline``, ``control``."""
+    own = [figure for figure in figures if figure.measure == measure]
+    return [rival for rival in ("baseline", "control") if any(getattr(f, rival) for f in own)]
+
+
+def _verdict(versus: Optional[Versus], shown: Callable[[float], str]) -> str:
+    """The difference, and what paired tests say about it."""
+    if versus is None:
         return ""
-    difference, worst = f"{figure.difference:+.2f}", max(figure.p_values)
-    if len(figure.p_values) == 1:
+    if versus.difference is None:
+        return "missing"
+    text = shown(versus.difference)
+    difference = text if text.startswith("-") else f"+{text}"
+    if not versus.p_values:
+        return difference
+    worst = max(versus.p_values)
+    if len(versus.p_values) == 1:
         return f"{difference}, p = {worst:.3f}"
-    return f"{difference}, p ≤ {worst:.3f}, {figure.significant}/{len(figure.p_values)}"
+    return f"{difference}, p ≤ {worst:.3f}, {versus.significant}/{len(versus.p_values)}"
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
@@ -162,6 +187,7 @@ def _tex(text: str) -> str:
 CSV_HEADER = (
     *("table", "system", "row", "measure", "seeds", "mean", "deviation", "difference"),
     *("p_max", "significant", "signature"),
+    *("control_difference", "control_p_max", "control_significant"),
 )
 
 
@@ -171,12 +197,17 @@ def to_csv(figures: Sequence[Figure]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for f in figures:
-        tested = bool(f.p_values)
         writer.writerow(
             [
                 *(f.table, f.system, " ".join(f.row), f.measure, len(f.values), f.mean),
-                *(f.deviation, f.difference, max(f.p_values) if tested else None),
-                *(f.significant if tested else None, f.signature),
+                *(f.deviation, *_tested(f.baseline), f.signature, *_tested(f.control)),
             ]
         )
     return text.getvalue()
+
+
+def _tested(versus: Optional[Versus]) -> Tuple[Optional[float], ...]:
+    """Difference, largest p-value and significant tests, as far as they are there."""
+    if versus is None or not versus.p_values:
+        return (versus and versus.difference, None, None)
+    return (versus.difference, max(versus.p_values), versus.significant)

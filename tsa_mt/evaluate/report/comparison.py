@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Sequence
 
-from tsa_mt.evaluate.compare import SHOWN, cost_figures, curve_figures, score_figures
+from tsa_mt.evaluate.compare import (
+    SHOWN,
+    cost_figures,
+    curve_figures,
+    find_baseline,
+    notes_about,
+    score_figures,
+    warnings_about,
+)
 from tsa_mt.evaluate.report.markup import Html, element, join, missing, table
 from tsa_mt.evaluate.run_folder import Run, read_run
 from tsa_mt.evaluate.systems import System, read_systems
@@ -65,28 +73,29 @@ def comparison_section(group: Group, samples: int) -> Html:
     except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
         return missing(f"There is no comparison: {_sentence(error)}.")
     titles = dict.fromkeys(figure.table for figure in figures)
-    baseline = group.systems[0].name
+    baseline = find_baseline(group.systems, None).name
     tables = [_table([f for f in figures if f.table == title], baseline) for title in titles]
-    return join([_show(found) for found in tables], missing(_about_tests(baseline, samples)))
+    notes = [f"{note}." for note in _notes(group.systems, figures, baseline, samples)]
+    return join([_show(found) for found in tables], [missing(note) for note in notes])
 
 
-def _about_tests(baseline: str, samples: int) -> str:
-    if samples:
-        return (
-            f"Paired bootstrap against {baseline}, {samples:,} samples; over several seeds the "
-            f"largest p of the seeds' tests, and how many have p < 0.05."
-        )
-    return (
+def _notes(
+    systems: Sequence[System], figures: Sequence[Figure], baseline: str, samples: int
+) -> List[str]:
+    """What the tables' differences mean, and which controls are missing."""
+    untested = (
         "No difference was tested for significance: tsa-mt compare does, and so does this page "
-        "with --samples 1000."
+        "with --samples 1000"
     )
+    found = notes_about(figures, baseline, samples) + ([] if samples else [untested])
+    return found + [line for line in warnings_about(systems, ()) if "has no control" in line]
 
 
 def _figures(systems: Sequence[System], samples: int) -> List[Figure]:
-    baseline = systems[0]
+    baseline = find_baseline(systems, None)
     return [
         *score_figures(systems, baseline, samples),
-        *curve_figures(systems),
+        *curve_figures(systems, baseline),
         *cost_figures(systems, baseline),
     ]
 

@@ -106,7 +106,9 @@ def _method(record: dict) -> dict:
 
 
 def _objective(record: dict) -> str:
-    return str(_method(record).get("objective") or record.get("arch") or "unknown method")
+    criterion = _method(record).get("criterion")
+    trained = _method(record).get("objective") if criterion in (None, "online_kd") else None
+    return str(trained or record.get("arch") or "unknown method")
 
 
 def _tree(record: dict) -> str:
