@@ -26,7 +26,7 @@ DEPLOY = ["ctranslate2>=4.0", "safetensors"]
 HUGGINGFACE = ["transformers>=5"]
 TRACK = ["tensorboardX"]
 DEMO = ["babel>=2.12"]
-VISION = ["pillow", "pyarrow", "pytorchcv>=0.0.74", "onnx", "onnxruntime"]
+VISION = ["pillow>=10.1", "pyarrow", "pytorchcv>=0.0.74", "onnx", "onnxruntime"]
 TEST = ["pytest>=7", "pytest-timeout", "pytest-xdist", "hypothesis>=6", "ruff"]
 
 

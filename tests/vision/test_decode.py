@@ -1,16 +1,19 @@
 """Decoding and cutting single images, good and bad ones."""
 
+import io
 import logging
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis.strategies import data, integers, sampled_from
 from image_data import encoded
 
-pytest.importorskip("PIL", reason="decoding images needs Pillow")
-
-from tsa_mt.vision import decode
+from tsa_mt.vision import decode, upright
 from tsa_mt.vision.randomness import uniform
+
+Image = pytest.importorskip("PIL.Image", reason="decoding images needs Pillow")
 
 
 def gradient(height, width):
@@ -74,9 +77,9 @@ def test_the_centre_crop_cuts_the_middle_out_of_an_image_eight_sevenths_as_large
 
 @pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("CMYK", "JPEG"), ("P", "PNG")])
 def test_grey_cmyk_and_palette_images_become_rgb_and_the_log_says_so(mode, kind, caplog):
-    decode._say_converted.cache_clear()
+    upright.said.clear()
     content = encoded(gradient(40, 40), kind, mode)
-    with caplog.at_level(logging.INFO, logger=decode.__name__):
+    with caplog.at_level(logging.INFO, logger=upright.__name__):
         image = decode.plain_image(content, "odd.img", 32)
         decode.plain_image(content, "odd.img", 32)
     assert image.shape == (3, 32, 32)
@@ -112,3 +115,110 @@ def test_without_pillow_a_sentence_says_what_to_install(monkeypatch):
     with pytest.raises(ValueError, match="decoding images needs Pillow.*tsa-mt\\[vision\\]"):
         decode.open_image(b"", "x")
     decode._pillow.cache_clear()
+
+
+def stored(image, kind="PNG", **options):
+    """The file of a Pillow image."""
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def grey_ramp(dtype, top):
+    """Two rows: black and white."""
+    return np.stack([np.zeros(32), np.full(32, top)]).repeat(16, 0).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (grey_ramp(np.uint16, 65535), "PNG"),
+        (grey_ramp(np.uint16, 65535), "TIFF"),
+        (grey_ramp(np.int32, 65535), "TIFF"),
+        (grey_ramp(np.float32, 1.0), "TIFF"),
+    ],
+    ids=["16-bit PNG", "16-bit TIFF", "32-bit TIFF", "float TIFF"],
+)
+def test_wide_grey_values_keep_black_white_and_all_between(values, kind):
+    values[0, 0] = values.max() / 2
+    shown = decode.plain_image(stored(Image.fromarray(values), kind), "x", 32)
+    assert shown[:, 0, 1].tolist() == [0, 0, 0]
+    assert shown[:, -1, 0].tolist() == [255, 255, 255]
+    assert shown[0, 0, 0].item() in (127, 128)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.full((8, 8), 7.5, np.float32), "go from 0 to 7.5, and floats must lie between 0 and 1"),
+        (
+            np.full((8, 8), -1, np.int32),
+            "go from -1 to 0, and integers must lie between 0 and 65535",
+        ),
+        (np.full((8, 8), np.nan, np.float32), "floats must lie between 0 and 1"),
+    ],
+    ids=["large floats", "negative integers", "NaN"],
+)
+def test_values_that_nobody_can_map_to_colours_are_refused_with_the_file(values, words):
+    with pytest.raises(decode.BrokenImageError, match=f"scan.tif cannot be decoded .*{words}"):
+        decode.plain_image(stored(Image.fromarray(values), "TIFF"), "scan.tif", 8)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_white_shows_behind_what_is_transparent(mode):
+    image = Image.new("RGBA", (32, 32), (255, 0, 0, 0))  # transparent, over a stored red
+    image.paste((0, 0, 0, 255), (0, 0, 32, 16))
+    if mode == "P":
+        image = Image.new("P", (32, 32), 1)
+        image.putpalette([0, 0, 0, 255, 0, 0])
+        image.paste(0, (0, 0, 32, 16))
+        content = stored(image, transparency=1)
+    else:
+        content = stored(image.convert(mode))
+    shown = decode.plain_image(content, "x", 32)
+    assert shown[:, 0, 0].tolist() == [0, 0, 0]
+    assert shown[:, -1, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_an_exif_orientation_is_carried_out_in_every_cut(kind, orientation):
+    upright_image = Image.fromarray(gradient(120, 240).transpose(1, 2, 0))
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Transpose that makes the stored image
+    how = undo.get(orientation)
+    turned = upright_image if how is None else upright_image.transpose(Image.Transpose(how))
+    exif = Image.Exif()
+    exif[upright.ORIENTATION] = orientation
+    content, plain = stored(turned, kind, exif=exif), stored(upright_image, kind)
+    for cut in (
+        lambda c: decode.plain_image(c, "x", 32),
+        lambda c: decode.centre_crop(c, "x", 28),
+        lambda c: decode.training_crop(c, "x", 16, numbers(3)),
+    ):
+        assert (cut(content).double() - cut(plain).double()).abs().max() < 14
+
+
+def test_a_damaged_exif_block_does_not_cost_the_image():
+    exif = b"Exif\0\0II*\0\xff\xff\xff\x7f"
+    pixels = gradient(32, 32)
+    content = stored(Image.fromarray(pixels.transpose(1, 2, 0)), "JPEG", exif=exif)
+    assert decode.training_crop(content, "x", 16, numbers(0)).shape == (3, 16, 16)
+
+
+def test_a_decompression_bomb_is_refused_with_its_name(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(decode.BrokenImageError, match="n01/huge.png is too large"):
+        decode.plain_image(encoded(gradient(32, 32)), "n01/huge.png", 32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data())
+def test_whatever_the_bytes_there_is_an_image_or_one_sentence_with_the_name(drawn):
+    content = bytearray(encoded(gradient(40, 40), drawn.draw(sampled_from(["PNG", "JPEG", "GIF"]))))
+    for _ in range(drawn.draw(integers(1, 8))):
+        content[drawn.draw(integers(0, len(content) - 1))] = drawn.draw(integers(0, 255))
+    cut = drawn.draw(integers(0, len(content)))
+    try:
+        assert decode.centre_crop(bytes(content[:cut]), "n/odd.img", 16).shape == (3, 16, 16)
+    except decode.BrokenImageError as error:
+        assert "n/odd.img" in str(error)

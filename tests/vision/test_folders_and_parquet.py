@@ -7,7 +7,10 @@ import pytest
 from image_data import coloured_pixels, encoded
 
 from tsa_mt.vision.collection import open_collection
+from tsa_mt.vision.copies import warn_of_copies
 from tsa_mt.vision.dataset import decode_all
+from tsa_mt.vision.decode import BrokenImageError
+from tsa_mt.vision.image_size import usual_side
 
 CLASSES = ["ant", "bee", "cat"]
 
@@ -130,3 +133,72 @@ def test_without_pyarrow_a_sentence_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "train-00000-of-00001.parquet").touch()
     with pytest.raises(ValueError, match="parquet files need pyarrow.*tsa-mt\\[vision\\]"):
         open_collection(str(tmp_path))
+
+
+def test_hidden_files_at_any_depth_are_left_out_and_counted(folders, caplog):
+    image = (folders / "train" / "ant" / "0.png").read_bytes()
+    (folders / "train" / "ant" / ".ipynb_checkpoints").mkdir()
+    (folders / "train" / "ant" / ".ipynb_checkpoints" / "0-checkpoint.png").write_bytes(image)
+    (folders / "train" / "bee" / "._0.png").write_bytes(b"\0\5\x16\7Mac OS X")
+    (folders / "train" / "__MACOSX").mkdir()
+    with caplog.at_level("INFO"):
+        train = open_collection(str(folders)).load("train")
+    assert train.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert "train: 2 hidden files with the name of an image are left out" in caplog.text
+
+
+def test_a_link_that_leads_nowhere_is_told(folders):
+    (folders / "train" / "ant" / "2.png").symlink_to(folders / "gone.png")
+    with pytest.raises(
+        FileNotFoundError, match="ant/2.png is a link to .*gone.png, which does not"
+    ):
+        open_collection(str(folders)).load("train")
+
+
+def test_a_folder_called_like_an_image_is_not_one(folders):
+    (folders / "train" / "ant" / "odd.png").mkdir()
+    assert len(open_collection(str(folders)).load("train").labels) == 6
+
+
+def rewrite(folders, part, size):
+    for number, path in enumerate(sorted((folders / part).rglob("*.png"))):
+        side = size[number % len(size)]
+        path.write_bytes(encoded(np.zeros((3, side, side), np.uint8)))
+
+
+def test_the_median_of_the_training_images_decides_the_size(folders, caplog):
+    rewrite(folders, "train", [60, 30, 30])
+    train = open_collection(str(folders)).load("train")
+    assert usual_side(train) == 30
+    assert "30 to 60 pixels wide or high (of 6 looked at): all images are scaled to 30x30" in (
+        caplog.text
+    )
+
+
+def test_large_training_images_give_the_usual_large_size_without_a_word(folders, caplog):
+    rewrite(folders, "train", [90, 100])
+    with caplog.at_level("INFO"):
+        assert usual_side(open_collection(str(folders)).load("train")) == 224
+    assert not [record for record in caplog.records if record.name.startswith("tsa_mt")]
+
+
+def test_a_broken_image_is_named_or_left_out(folders, caplog):
+    (folders / "train" / "bee" / "0.png").write_bytes(b"no image")
+    train = open_collection(str(folders)).load("train")
+    with pytest.raises(BrokenImageError, match="bee/0.png is not a .*--skip-broken-images"):
+        decode_all(train, 32)
+    kept = decode_all(train, 32, skip_broken=True)
+    assert kept.labels.tolist() == [0, 0, 1, 2, 2]
+    assert kept.pixels.shape == (5, 3, 32, 32)
+    assert "bee/0.png is not a readable image" in caplog.text
+    assert "1 of 6 images are left out" in caplog.text
+
+
+def test_copies_of_training_images_in_the_test_part_are_counted(folders, caplog):
+    source = folders / "train" / "ant" / "0.png"
+    (folders / "val" / "bee" / "0.png").write_bytes(source.read_bytes())
+    collection = open_collection(str(folders))
+    train, test = collection.load("train"), collection.load("test")
+    assert warn_of_copies(train, test) == 1
+    assert warn_of_copies(decode_all(train, 32), decode_all(test, 32)) == 1
+    assert "1 of 3 test images are in the training part as well" in caplog.text

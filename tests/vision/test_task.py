@@ -25,6 +25,7 @@ def task(cifar):
             "valid_split": 20,
             "augment": "",
             "image_size": None,
+            "skip_broken_images": False,
             "num_classes": None,
             "accept_any_md5": True,
             "seed": 3,
@@ -219,6 +220,24 @@ def test_large_images_are_decoded_and_cropped_per_image(task, tmp_path):
     assert other.shape == (2, 3, 70, 70)
     assert not torch.equal(other, several["images"])
     assert large.image_size == 70
+
+
+def test_a_large_image_that_is_broken_stops_or_leaves_its_batch(task, tmp_path, caplog):
+    pytest.importorskip("PIL", reason="decoding images needs Pillow")
+    for part in ("train", "val"):
+        for name in ("ant", "bee"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(2):
+                pixels = np.full((3, 90, 90), 40 * number, np.uint8)
+                (tmp_path / part / name / f"{number}.png").write_bytes(encoded(pixels))
+    (tmp_path / "val" / "bee" / "0.png").write_bytes(b"")
+    test = loaded(task(data=str(tmp_path), valid_split=0), "test")
+    with pytest.raises(ValueError, match="val/bee/0.png is not a .*--skip-broken-images"):
+        test[2]
+    test = loaded(task(data=str(tmp_path), valid_split=0, skip_broken_images=True), "test")
+    batch = test.collater([test[number] for number in range(4)])
+    assert batch["target"].tolist() == [0, 0, 1]
+    assert "val/bee/0.png is not a readable image" in caplog.text
 
 
 def test_small_stored_images_are_decoded_once_and_kept_in_memory(task, tmp_path):

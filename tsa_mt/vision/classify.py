@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tsa_mt.vision.checkpoint import TrainedClassifier, read_classifier
 from tsa_mt.vision.decode import centre_crop, plain_image
-from tsa_mt.vision.task import SMALL
+from tsa_mt.vision.image_size import SMALL
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

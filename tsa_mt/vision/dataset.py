@@ -5,6 +5,7 @@ are decoded one by one, in as many workers as ``--num-workers`` says. Either way
 image depends on the seed, the epoch and its number alone.
 """
 
+import logging
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
@@ -13,9 +14,17 @@ from fairseq.data import FairseqDataset
 from torch import Tensor
 
 from tsa_mt.vision.augment import Normalisation, Preset, crop_and_flip
-from tsa_mt.vision.decode import NUMBERS, centre_crop, training_crop
+from tsa_mt.vision.decode import (
+    NUMBERS,
+    BrokenImageError,
+    centre_crop,
+    plain_image,
+    training_crop,
+)
 from tsa_mt.vision.randomness import permutation, uniform
 from tsa_mt.vision.source import MemoryImages, StoredImages
+
+logger = logging.getLogger(__name__)
 
 
 class ImageDataset(FairseqDataset):
@@ -158,6 +167,7 @@ class DecodedDataset(ImageDataset):
         training: See `ImageDataset`.
         size: Side of the images that the network sees.
         views: See `ImageDataset`.
+        skip_broken: Whether batches leave out images that cannot be decoded, with a warning.
     """
 
     def __init__(
@@ -170,29 +180,40 @@ class DecodedDataset(ImageDataset):
         training: bool,
         size: int,
         views: int = 1,
+        skip_broken: bool = False,
     ):
         super().__init__(images.labels, rows, preset, normalisation, seed, training, views)
         self.images = images
         self.image_size = size
+        self.skip_broken = skip_broken
 
     def __getitem__(self, index: int):
         """The image's number and the pixels ``(views, 3, size, size)`` of its views.
 
+        Returns:
+            A pair; ``None`` for an image that is left out.
+
         Raises:
-            ValueError: The image cannot be decoded.
+            BrokenImageError: The image cannot be decoded.
         """
         number = int(self.rows[index])
+        try:
+            return number, self._crops(number)
+        except BrokenImageError as error:
+            return _leave_out(error, self.skip_broken)
+
+    def _crops(self, number: int) -> Tensor:
         content, name = self.images.encoded(number), self.images.name(number)
         if self.training and self.preset.resized_crop:
             numbers = uniform(self.seed, self.epoch, np.array([number]), NUMBERS * self.views)
             own = numbers.reshape(self.views, NUMBERS)
-            crops = [training_crop(content, name, self.image_size, n) for n in own]
-            return number, torch.stack(crops)
+            return torch.stack([training_crop(content, name, self.image_size, n) for n in own])
         crop = centre_crop(content, name, self.image_size)
-        return number, crop.expand(self.views, *crop.shape)
+        return crop.expand(self.views, *crop.shape)
 
     def collater(self, samples: List) -> Dict[str, Any]:
         """A batch out of decoded images; {} out of none."""
+        samples = [sample for sample in samples if sample is not None]
         if not samples:
             return {}
         numbers = np.asarray([number for number, _ in samples], dtype=np.int64)
@@ -202,18 +223,36 @@ class DecodedDataset(ImageDataset):
         return self._batch(numbers, views)
 
 
-def decode_all(images: StoredImages, size: int) -> MemoryImages:
+def decode_all(images: StoredImages, size: int, skip_broken: bool = False) -> MemoryImages:
     """Decodes small images once and for all.
 
-    Raises:
-        ValueError: An image cannot be decoded.
-    """
-    from tsa_mt.vision.decode import plain_image
+    Args:
+        images: Images of any size.
+        size: The side that they are scaled to.
+        skip_broken: Whether images that cannot be decoded are left out, with a warning.
 
+    Raises:
+        BrokenImageError: An image cannot be decoded.
+    """
     pixels = torch.empty(len(images.labels), 3, size, size, dtype=torch.uint8)
+    kept = []
     for index in range(len(images.labels)):
-        pixels[index] = plain_image(images.encoded(index), images.name(index), size)
-    return MemoryImages(pixels, images.labels)
+        try:
+            pixels[index] = plain_image(images.encoded(index), images.name(index), size)
+            kept.append(index)
+        except BrokenImageError as error:
+            _leave_out(error, skip_broken)
+    if len(kept) == len(pixels):
+        return MemoryImages(pixels, images.labels)
+    logger.warning(f"{len(pixels) - len(kept):,} of {len(pixels):,} images are left out")
+    return MemoryImages(pixels[kept], images.labels[kept])
+
+
+def _leave_out(error: BrokenImageError, allowed: bool) -> None:
+    """Warns of an image that is left out, or stops."""
+    if not allowed:
+        raise BrokenImageError(f"{error}, or leave such images out with --skip-broken-images")
+    logger.warning(f"{error}: left out")
 
 
 def hold_out(labels: np.ndarray, count: int, classes: int) -> np.ndarray:

@@ -1,19 +1,19 @@
 """Decoding one stored image and cutting it to size, with Pillow.
 
-Everything becomes 8-bit RGB: grey, palette and CMYK images are converted (and the log says so once
-for each kind), transparency is dropped.
+Everything becomes upright 8-bit RGB, see `tsa_mt.vision.upright`. Whatever a library raises about a
+file becomes one sentence with the file's name.
 """
 
 import functools
 import io
-import logging
+import warnings
 from typing import Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from tsa_mt.vision.upright import is_turned, upright_rgb
 
 AREA = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
@@ -22,6 +22,10 @@ NUMBERS = 4 * TRIES + 1
 """Random numbers that `random_part` and the flip need for one image."""
 EVALUATION_MARGIN = 256 / 224
 """Shorter side of an image before the centre is cut out, relative to the final size."""
+
+
+class BrokenImageError(ValueError):
+    """A file that cannot be shown as an image; the message names it."""
 
 
 @functools.cache
@@ -36,39 +40,39 @@ def _pillow():
     return Image
 
 
-@functools.cache
-def _say_converted(mode: str, name: str) -> None:
-    logger.info(f"images of mode {mode} are converted to RGB; the first one is {name}")
-
-
 def open_image(content: bytes, name: str):
     """Reads an image's header.
 
     Raises:
-        ValueError: It is no image.
+        BrokenImageError: It is not an image, or a decompression bomb.
+        ValueError: Pillow is missing.
     """
+    library = _pillow()
     try:
-        return _pillow().open(io.BytesIO(content))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", library.DecompressionBombWarning)
+            return library.open(io.BytesIO(content))
+    except (library.DecompressionBombWarning, library.DecompressionBombError) as error:
+        raise BrokenImageError(f"{name} is too large ({error}); shrink or remove it") from None
+    except Exception as error:  # each of Pillow's formats has exceptions of its own
+        raise BrokenImageError(
             f"{name} is not a readable image ({error}); replace or remove it"
         ) from None
 
 
 def to_rgb(image, name: str):
-    """Decodes the pixels and converts them to RGB.
+    """Decodes the pixels, turns them upright and converts them to RGB.
 
     Raises:
-        ValueError: The file is truncated or damaged.
+        BrokenImageError: The file is truncated or damaged, or has values that are not colours.
     """
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{name} cannot be decoded ({error}); replace or remove it") from None
-    if image.mode != "RGB":
-        _say_converted(image.mode, name)
-        image = image.convert("RGB")
-    return image
+        return upright_rgb(image, name)
+    except Exception as error:  # each of Pillow's formats has exceptions of its own
+        raise BrokenImageError(
+            f"{name} cannot be decoded ({error}); replace or remove it"
+        ) from None
 
 
 def to_tensor(image) -> Tensor:
@@ -110,14 +114,16 @@ def training_crop(content: bytes, name: str, size: int, numbers: np.ndarray) -> 
         ``(3, size, size)`` uint8.
 
     Raises:
-        ValueError: The image cannot be decoded.
+        BrokenImageError: The image cannot be decoded.
     """
     image = open_image(content, name)
-    width, height = image.size
+    turned = is_turned(image)
+    width, height = reversed(image.size) if turned else image.size
     left, top, right, bottom = random_part(width, height, numbers)
     shrink = size / min(right - left, bottom - top)
     if shrink < 1:
-        image.draft("RGB", (int(width * shrink) + 1, int(height * shrink) + 1))
+        wanted = int(width * shrink) + 1, int(height * shrink) + 1
+        image.draft("RGB", wanted[::-1] if turned else wanted)
     image = to_rgb(image, name)
     x, y = image.size[0] / width, image.size[1] / height
     part = image.resize(
@@ -134,7 +140,7 @@ def centre_crop(content: bytes, name: str, size: int) -> Tensor:
         ``(3, size, size)`` uint8.
 
     Raises:
-        ValueError: The image cannot be decoded.
+        BrokenImageError: The image cannot be decoded.
     """
     image = to_rgb(open_image(content, name), name)
     scale = round(size * EVALUATION_MARGIN) / min(image.size)
@@ -151,7 +157,7 @@ def plain_image(content: bytes, name: str, size: int) -> Tensor:
         ``(3, size, size)`` uint8.
 
     Raises:
-        ValueError: The image cannot be decoded.
+        BrokenImageError: The image cannot be decoded.
     """
     image = to_rgb(open_image(content, name), name)
     if image.size != (size, size):

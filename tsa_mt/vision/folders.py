@@ -1,12 +1,17 @@
 """ImageNet-style folders: ``train/CLASS/image.jpg`` and ``val/CLASS/image.jpg``."""
 
+import logging
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import numpy as np
 
+logger = logging.getLogger(__name__)
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".gif", ".tif", ".tiff"}
 TEST_NAMES = ("val", "valid", "validation", "test")
+MACOS = "__MACOSX"
+"""Where archives made on macOS keep what belongs to their files."""
 
 
 class FolderImages:
@@ -59,9 +64,10 @@ class FolderCollection:
                 f"{folder} has {len(names)} classes and {self.path / 'train'} has "
                 f"{len(self.class_names)}; they differ in {_some(odd)}; give both the same folders"
             )
-        paths, labels = [], []
+        paths, labels, hidden = [], [], 0
         for label, name in enumerate(names):
-            files = _images(folder / name)
+            files, skipped = _images(folder / name)
+            hidden += skipped
             if not files:
                 raise ValueError(
                     f"class folder {folder / name} has no image ({', '.join(sorted(SUFFIXES))}); "
@@ -69,6 +75,8 @@ class FolderCollection:
                 )
             paths.extend(files)
             labels.extend([label] * len(files))
+        if hidden:
+            logger.info(f"{folder}: {hidden:,} hidden files with the name of an image are left out")
         return FolderImages(paths, np.asarray(labels, dtype=np.int64))
 
     def _test_folder(self) -> Path:
@@ -82,14 +90,38 @@ class FolderCollection:
 
 
 def _class_names(folder: Path) -> List[str]:
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and path.name != MACOS
+    )
     if not names:
         raise ValueError(f"{folder} has no class folders; put the images into one folder per class")
     return names
 
 
-def _images(folder: Path) -> List[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+def _images(folder: Path) -> Tuple[List[Path], int]:
+    """The image files in a folder and below, and how many hidden ones were left out.
+
+    Hidden are names that begin with a dot, in a hidden folder or not: what editors keep as copies
+    and what macOS stores beside a file (``._cat.jpg``).
+
+    Raises:
+        FileNotFoundError: A link leads nowhere.
+    """
+    found, hidden = [], 0
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in SUFFIXES or path.is_dir():
+            continue
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            hidden += 1
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(
+                f"{path} is a link to {path.readlink()}, which does not exist; restore or remove it"
+            )
+    return found, hidden
 
 
 def _some(names: List[str], most: int = 5) -> str:

@@ -16,15 +16,13 @@ from omegaconf import II, MISSING
 
 from tsa_mt.vision.augment import Normalisation, Preset, find_preset
 from tsa_mt.vision.collection import open_collection
+from tsa_mt.vision.copies import warn_of_copies
 from tsa_mt.vision.dataset import DecodedDataset, ImageDataset, MemoryDataset, decode_all, hold_out
-from tsa_mt.vision.decode import open_image
+from tsa_mt.vision.image_size import LARGE_SIZE, SMALL, usual_side
 from tsa_mt.vision.source import Collection, MemoryImages
 
 PARTS = {"train": "train", "valid": "train", "test": "test"}
 """Splits, and the part of the data each is taken from."""
-SMALL = 64
-"""Images up to this many pixels wide are decoded once and kept in memory."""
-LARGE_SIZE = 224
 
 
 @dataclass
@@ -55,9 +53,13 @@ class ImageClassificationConfig(FairseqDataclass):
     image_size: Optional[int] = field(
         default=None,
         metadata={
-            "help": f"side of the images that the network sees [unset = their own up to {SMALL} "
-            f"pixels, {LARGE_SIZE} beyond]"
+            "help": f"side of the images that the network sees [unset = the training images' own, "
+            f"their median up to {SMALL} pixels, {LARGE_SIZE} beyond]"
         },
+    )
+    skip_broken_images: bool = field(
+        default=False,
+        metadata={"help": "leave images out that cannot be decoded, instead of stopping there"},
     )
     num_classes: Optional[int] = field(
         default=None, metadata={"help": "checked against the data [unset = whatever the data have]"}
@@ -88,6 +90,7 @@ class ImageClassificationTask(FairseqTask):
         self._collection: Optional[Collection] = None
         self._parts: Dict[str, Any] = {}
         self._views = 1
+        self._size: Optional[int] = None
         self.state.add_factory("class_names", lambda: list(self.collection.class_names))
 
     @classmethod
@@ -174,7 +177,8 @@ class ImageClassificationTask(FairseqTask):
         }
         if isinstance(images, MemoryImages):
             return MemoryDataset(**rest)
-        return DecodedDataset(**rest, size=self.image_size)
+        skip_broken = self.cfg.skip_broken_images
+        return DecodedDataset(**rest, size=self.image_size, skip_broken=skip_broken)
 
     def _rows(self, split: str, labels: np.ndarray) -> np.ndarray:
         """Which images of its part a split has."""
@@ -188,24 +192,29 @@ class ImageClassificationTask(FairseqTask):
         """The images of a part, small ones decoded; read once."""
         if part not in self._parts:
             images = self.collection.load(part)
-            if not isinstance(images, MemoryImages) and self._size_of(images) <= SMALL:
-                images = decode_all(images, self._size_of(images))
+            if part == "train":
+                self._size = self._size_of(images)
+            if not isinstance(images, MemoryImages) and self.image_size <= SMALL:
+                images = decode_all(images, self.image_size, self.cfg.skip_broken_images)
             self._parts[part] = images
+            if part == "test":
+                warn_of_copies(self._part("train"), images)
         return self._parts[part]
 
     def _size_of(self, images: Any) -> int:
-        """Side of the images that the network sees."""
+        """Side of the images that the network sees, from the training part."""
         if self.cfg.image_size is not None:
             return self.cfg.image_size
         if isinstance(images, MemoryImages):
             return images.pixels.shape[-1]
-        largest = max(open_image(images.encoded(0), images.name(0)).size)
-        return largest if largest <= SMALL else LARGE_SIZE
+        return usual_side(images, self.cfg.skip_broken_images)
 
     @property
     def image_size(self) -> int:
-        """Side of the images that the network sees."""
-        return self._size_of(self._part("train"))
+        """Side of the images that the network sees; the test part has no say in it."""
+        if self._size is None:
+            self._part("train")
+        return self._size
 
     @property
     def preset(self) -> Preset:
