@@ -32,7 +32,7 @@ TEST = ["pytest>=7", "pytest-timeout", "pytest-xdist", "hypothesis>=6", "ruff"]
 
 def version() -> str:
     """The version, read from the package without importing it."""
-    text = (HERE / "tsa_mt" / "__init__.py").read_text(encoding="utf-8")
+    text = (HERE / "tsa_mt" / "version.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
 
 

@@ -22,6 +22,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tsa_mt import plugin  # noqa: E402
+
+plugin.register()
+
 from tsa_mt.objectives import OBJECTIVES  # noqa: E402
 from tsa_mt.plan.pretence import pretending  # noqa: E402
 from tsa_mt.plan.translation import TranslationSubject  # noqa: E402

@@ -38,7 +38,6 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY  # noqa: E4
 from fairseq.optim.adam import FairseqAdam  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-import tsa_mt  # noqa: E402, F401  registers the architectures
 from tsa_mt.criterion import OnlineKDCriterion  # noqa: E402
 
 PLAIN = "plain"

@@ -41,6 +41,10 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 import tsa_mt  # noqa: E402
+from tsa_mt import plugin  # noqa: E402
+
+plugin.register()
+
 from tsa_mt.branches import TeacherOutputs  # noqa: E402
 from tsa_mt.head import branch_head  # noqa: E402
 from tsa_mt.objectives.base import Context  # noqa: E402

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from tsa_mt import plugin
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
 
 torch.set_num_threads(1)
+plugin.register()  # as --user-dir does
 
 
 @pytest.fixture(autouse=True)

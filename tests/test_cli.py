@@ -15,7 +15,7 @@ def failing_with(error):
     def run(args):
         raise error
 
-    return SimpleNamespace(add_arguments=lambda parser: None, run=run), "fails"
+    return cli.Command(SimpleNamespace(add_arguments=lambda parser: None, run=run), "fails")
 
 
 def test_an_unknown_command_lists_the_known_ones(capsys):
@@ -39,9 +39,9 @@ def test_help_lists_every_command_with_a_line_about_it(capsys):
         cli.main(["--help"])
     assert left.value.code == 0
     printed = capsys.readouterr().out
-    for name, (_, text) in cli.COMMANDS.items():
+    for name, command in cli.COMMANDS.items():
         assert f"  {name} " in printed
-        assert text in printed
+        assert command.text in printed
 
 
 def test_the_version_is_the_package_s(capsys):
@@ -60,13 +60,15 @@ def test_a_command_describes_its_arguments(name, capsys):
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_a_command_has_arguments_and_a_run(name):
-    source, _ = cli.COMMANDS[name]
+    source = cli.COMMANDS[name].source
     command = importlib.import_module(source) if isinstance(source, str) else source
     command.add_arguments(argparse.ArgumentParser())
     assert callable(command.run)
 
 
-@pytest.mark.parametrize("error", [ValueError, FileNotFoundError, FileExistsError, PermissionError])
+@pytest.mark.parametrize(
+    "error", [ValueError, FileNotFoundError, FileExistsError, IsADirectoryError]
+)
 def test_an_error_in_the_input_is_one_sentence_and_status_1(error, monkeypatch, capsys):
     monkeypatch.setitem(cli.COMMANDS, "fail", failing_with(error("x is 3, give 1 or 2")))
     assert cli.main(["fail"]) == 1

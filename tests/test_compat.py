@@ -66,7 +66,7 @@ def test_every_fix_is_probed(outcomes):
     assert set(outcomes) == {fix.name for fix in compat.FIXES}
 
 
-def test_importing_the_package_applies_the_fixes():
+def test_registering_the_plugin_applies_the_fixes():
     status = compat.status()
     assert set(status) == {fix.name for fix in compat.FIXES}
     assert set(status.values()) <= {compat.ACTIVE, compat.NOT_NEEDED}

@@ -11,7 +11,6 @@ from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
-import tsa_mt  # noqa: F401  registers the architectures
 from tsa_mt import head
 from tsa_mt.criterion import OnlineKDCriterion
 from tsa_mt.objectives import OBJECTIVES

@@ -7,7 +7,6 @@ from typing import Optional
 import pytest
 from fairseq import options as fairseq_options
 
-import tsa_mt  # noqa: F401  registers the flags
 from tsa_mt import options
 from tsa_mt.objectives import OBJECTIVES
 

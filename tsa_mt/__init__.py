@@ -1,26 +1,18 @@
 """Online knowledge distillation with tree-shaped networks, as a fairseq plugin.
 
-One training run grows a tree of layers whose leaves teach each other; one leaf ships. Importing
-this package registers the plugin wherever fairseq is installed, so that ``--user-dir`` pointing
-here is all that ``fairseq-train`` needs. Without fairseq the trees, the objectives and the head
-work on their own.
+One training run grows a tree of layers whose leaves teach each other. One leaf ships. Importing
+this package changes nothing, unless fairseq has been imported before: that is how
+``fairseq-train --user-dir tsa_mt`` loads it, and then it registers itself. A program of one's own
+that imports this package first calls :func:`tsa_mt.plugin.register`.
 """
 
-import importlib.util
-import warnings
+import sys
 
-__version__ = "0.1.0"
+from tsa_mt.version import __version__
 
-if importlib.util.find_spec("fairseq") is not None:
-    from tsa_mt import compat
+__all__ = ["__version__"]
 
-    try:
-        compat.apply()  # before anything of ours that imports fairseq
-    except compat.BrokenFairseqError as error:
-        warnings.warn(f"the plugin is not registered: {error}; see tsa-mt doctor", stacklevel=2)
-    else:
-        from tsa_mt import criterion, pairing, translation, vision  # noqa: F401
-        from tsa_mt.evaluate import recording
+if "fairseq" in sys.modules:
+    from tsa_mt import plugin
 
-        pairing.install()
-        recording.install()
+    plugin.register()

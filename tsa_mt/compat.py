@@ -2,9 +2,9 @@
 
 fairseq is a finished project; the stack under it is not. Each :class:`Fix` in :data:`FIXES` mends
 one defect by replacing attributes of fairseq's modules. A fix applies only where its defect is
-there, applying it twice changes nothing, and none of them edits a file. ``import tsa_mt`` applies
-them all before anything else of ours, hence also inside ``--user-dir tsa_mt``, which fairseq
-imports before it parses its options. ``tsa-mt doctor`` prints the table; docs/compatibility.md
+there, applying it twice changes nothing, and none of them edits a file. `tsa_mt.plugin` applies
+them all before anything else of ours, so also under ``--user-dir tsa_mt``, which fairseq imports
+before it parses its options. ``tsa-mt doctor`` prints the table; docs/compatibility.md
 explains it.
 
 Loading checkpoints stays safe: the few classes that a fairseq checkpoint holds are allow-listed
@@ -67,8 +67,8 @@ class _Overlay:
         return getattr(self._module, name)
 
 
-class BrokenFairseqError(ImportError):
-    """fairseq is installed and its import fails; the cause says why."""
+class BrokenFairseqError(ValueError):
+    """fairseq is missing, or its import fails. The cause says why."""
 
 
 def _not_imported() -> bool:
@@ -82,7 +82,9 @@ def _import_quietly() -> None:
         import fairseq  # noqa: F401
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        raise BrokenFairseqError(f"fairseq cannot be imported ({reason})") from error
+        raise BrokenFairseqError(
+            f"fairseq cannot be imported ({reason}); tsa-mt doctor says what to install"
+        ) from error
     finally:
         root.setLevel(level)
         root.handlers[:] = handlers

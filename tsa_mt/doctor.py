@@ -5,7 +5,6 @@ if something is wrong.
 """
 
 import argparse
-import importlib
 import platform
 import re
 import shutil
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from tsa_mt import __version__
+from tsa_mt.version import __version__
 
 FAIRSEQ = "fairseq-fixed==0.12.3.1"
 
@@ -101,10 +100,13 @@ def check_omegaconf() -> Finding:
 
 
 def _import_error() -> str:
+    from tsa_mt import plugin
+
     try:
-        importlib.import_module("fairseq")
+        plugin.register()
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        cause = error.__cause__ or error
+        return f"{type(cause).__name__}: {cause}"
     return ""
 
 
@@ -123,7 +125,7 @@ def check_fairseq() -> Finding:
 
 
 def check_plugin() -> Finding:
-    """Whether importing this package has registered the plugin with fairseq."""
+    """Whether the plugin is registered with fairseq."""
     try:
         from fairseq.criterions import CRITERION_REGISTRY
         from fairseq.models import ARCH_MODEL_REGISTRY

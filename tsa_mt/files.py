@@ -32,7 +32,7 @@ class FileError(OSError):
 
     def __str__(self) -> str:
         """Give the sentence alone."""
-        return str(self.strerror)
+        return self.strerror or super().__str__()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch  # noqa: E402
 
-import tsa_mt  # noqa: E402, F401
+from tsa_mt import plugin  # noqa: E402
+
+plugin.register()
+
 from tsa_mt.export.checkpoint import load_checkpoint  # noqa: E402
 from tsa_mt.vision.accuracy import PREFIX, accuracy_statistics  # noqa: E402
 from tsa_mt.vision.checkpoint import to_classifier  # noqa: E402

@@ -245,6 +245,9 @@ def output(log: Path) -> List[str]:
 
 def deploy(demo: Demo) -> None:
     """Convert the exported model to CTranslate2 and translate three test sentences with both."""
+    from tsa_mt import plugin
+
+    plugin.register()
     from tsa_mt.export.ctranslate2 import convert
     from tsa_mt.translate import load_translator
 
@@ -286,11 +289,9 @@ def tree():
 
 def parameters(weights: Path) -> Tuple[int, int]:
     """Number of parameters, of all and of the leader, each shared one counted once."""
-    import torch
+    from tsa_mt.export.checkpoint import load_checkpoint
 
-    import tsa_mt  # noqa: F401  (allows the classes in a checkpoint to be loaded)
-
-    model = torch.load(weights, map_location="cpu", weights_only=True)["model"]
+    model = load_checkpoint(weights)["model"]
     sizes = {
         tensor.data_ptr(): (tensor.numel(), ".branches." in name)
         for name, tensor in model.items()

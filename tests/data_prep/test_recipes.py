@@ -461,8 +461,6 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path):
 def test_the_command_to_train_is_one_that_fairseq_train_understands(name):
     from fairseq import options
 
-    import tsa_mt  # noqa: F401  registers the architectures and the criterion
-
     pair = {"source": "xx", "target": "yy"} if name == "custom" else None
     recipe = recipes.load(name, pair)
     words = ["data-bin", "--source-lang", recipe.source, "--target-lang", recipe.target]

@@ -324,7 +324,9 @@ def test_a_killed_run_can_be_read_and_goes_on(data, root, tmp_path):
 
 
 ENDING = """
-import tsa_mt
+from tsa_mt import plugin
+
+plugin.register()
 from tsa_mt.evaluate import recording
 
 class Closing:

@@ -53,8 +53,6 @@ def train(data, save_dir, *more):
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-    import tsa_mt  # noqa: F401 - registers the plugin and the recording
-
     command = importlib.import_module("fairseq_cli.train")
     parser = options.get_training_parser()
     args = options.parse_args_and_arch(parser, arguments(data, save_dir, *more))
@@ -63,8 +61,9 @@ def train(data, save_dir, *more):
 
 def main():
     """fairseq-train as a process of its own: the arguments are fairseq's."""
-    import tsa_mt  # noqa: F401
+    from tsa_mt import plugin
 
+    plugin.register()
     sys.argv[0] = "fairseq-train"
     importlib.import_module("fairseq_cli.train").cli_main()
 

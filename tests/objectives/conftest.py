@@ -71,8 +71,6 @@ def train():
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from fairseq_cli.train import main
 
-    import tsa_mt  # noqa: F401 - registers the plugin
-
     def run(data, save_dir, *arguments):
         parser = options.get_training_parser()
         args = options.parse_args_and_arch(parser, training_command(data, save_dir, *arguments))

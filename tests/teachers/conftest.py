@@ -11,7 +11,6 @@ from fairseq import checkpoint_utils, options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq_cli import generate, preprocess, train
 
-import tsa_mt  # noqa: F401
 from tsa_mt import teacher as teacher_module
 
 LANGUAGES = ("xx", "yy")

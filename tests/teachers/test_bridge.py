@@ -160,7 +160,12 @@ def test_two_processes_equal_one_with_twice_the_batches(toy, teacher_file, tmp_p
         *("--distributed-init-method", f"tcp://127.0.0.1:{port}"),
     ]
     flags = [*STUDENT, "--kd-teacher", teacher, "--dropout", 0, "--optimizer", "sgd", "--lr", 0.1]
-    code = "import tsa_mt; from fairseq_cli.train import cli_main; cli_main()"
+    code = """
+from tsa_mt import plugin
+plugin.register()
+from fairseq_cli.train import cli_main
+cli_main()
+"""
     environment = {**os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""}
     settings = {"env": environment, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
     running = []

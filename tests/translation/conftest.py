@@ -8,8 +8,6 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
-import tsa_mt  # noqa: F401  registers the architectures
-
 TREE = "1(1(1,2),1)"  # three layers for the leader, four for leaf 1, two for leaf 2
 SIZE = {
     "encoder_embed_dim": 16,

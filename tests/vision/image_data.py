@@ -12,8 +12,6 @@ from fairseq import checkpoint_utils, options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq_cli import train
 
-import tsa_mt  # noqa: F401
-
 CLASSES = 10
 TRAIN, TEST = 100, 30
 FLAGS = [

@@ -20,8 +20,8 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import torch
 from torch import nn
 
-import tsa_mt
 from tsa_mt.evaluate.run_folder import RECORD
+from tsa_mt.version import __version__
 
 MIB = 2**20
 WHOLE_BYTES = 1024 * MIB
@@ -194,7 +194,7 @@ def _hash_ranges(path: Path, ranges: Sequence[Tuple[int, int]]) -> str:
 
 def commit() -> Optional[str]:
     """The checkout's commit, with ``+`` when files were changed; unset for an installed package."""
-    root = Path(tsa_mt.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--tags", "--dirty=+"]
@@ -207,7 +207,7 @@ def commit() -> Optional[str]:
 
 def versions() -> Dict[str, str]:
     """Versions of what the results depend on."""
-    found = {"tsa_mt": tsa_mt.__version__, "python": platform.python_version()}
+    found = {"tsa_mt": __version__, "python": platform.python_version()}
     found["torch"] = str(torch.__version__)
     for name in PACKAGES:
         try:

@@ -9,18 +9,11 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Union
-
-from sacrebleu.metrics import BLEU, CHRF, TER
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 PathLike = Union[str, os.PathLike]
 
-METRICS: Dict[str, Callable[..., object]] = {
-    "bleu": lambda lowercase, tokenize: BLEU(lowercase=lowercase, tokenize=tokenize),
-    "chrf": lambda lowercase, tokenize: CHRF(lowercase=lowercase),
-    "chrf++": lambda lowercase, tokenize: CHRF(lowercase=lowercase, word_order=2),
-    "ter": lambda lowercase, tokenize: TER(),
-}
+METRICS = ("bleu", "chrf", "chrf++", "ter")
 DEFAULT_METRICS = ("bleu", "chrf")
 
 _LINE = re.compile(r"([DHST])-(\d+)\t(.*)")
@@ -49,6 +42,17 @@ class Score:
     details: str
 
 
+def build_metric(name: str, lowercase: bool, tokenize: str) -> Any:
+    """Builds one of sacreBLEU's metrics, by its name in `METRICS`."""
+    from sacrebleu.metrics import BLEU, CHRF, TER  # not above: `tsa-mt score --help` does without
+
+    if name == "bleu":
+        return BLEU(lowercase=lowercase, tokenize=tokenize)
+    if name == "ter":
+        return TER()
+    return CHRF(lowercase=lowercase, word_order=2 if name == "chrf++" else 0)
+
+
 def score(
     hypotheses: Sequence[str],
     references: Sequence[Sequence[str]],
@@ -69,7 +73,7 @@ def score(
         ValueError: A set of references has another length, or there is nothing to score.
     """
     check_lengths(hypotheses, references)
-    return [_score(METRICS[m](lowercase, tokenize), hypotheses, references) for m in metrics]
+    return [_score(build_metric(m, lowercase, tokenize), hypotheses, references) for m in metrics]
 
 
 def check_lengths(
@@ -97,7 +101,7 @@ def check_lengths(
             )
 
 
-def _score(metric: object, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def _score(metric: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     result = metric.corpus_score(list(hypotheses), [list(lines) for lines in references])
     signature = metric.get_signature()
     return Score(result.name, result.score, str(signature), result.format(signature=str(signature)))

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
-from sacrebleu.metrics import BLEU
-
 from tsa_mt.evaluate.comet import read_comet
 from tsa_mt.evaluate.score import (
     DEFAULT_METRICS,
@@ -93,9 +91,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lowercase", action="store_true", help="ignore case in BLEU and chrF")
     parser.add_argument(
         "--tokenize",
-        choices=BLEU.TOKENIZERS,
+        type=_tokenizer,
         default="13a",
-        help="tokeniser of BLEU (default: 13a)",
+        metavar="NAME",
+        help="sacreBLEU's tokeniser for BLEU, such as zh or ja-mecab (default: 13a)",
     )
     parser.add_argument(
         "--comet",
@@ -105,6 +104,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_paired_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write the scores there as JSON, too")
+
+
+def _tokenizer(name: str) -> str:
+    from sacrebleu.metrics import BLEU  # takes longer than the rest of the command's start
+
+    if name not in BLEU.TOKENIZERS:
+        known = ", ".join(BLEU.TOKENIZERS)
+        raise argparse.ArgumentTypeError(f"no tokeniser {name!r}; sacreBLEU has {known}")
+    return name
 
 
 def _add_paired_arguments(parser: argparse.ArgumentParser) -> None:

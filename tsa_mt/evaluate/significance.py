@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
-from sacrebleu.significance import PairedTest
-
-from tsa_mt.evaluate.score import DEFAULT_METRICS, METRICS, check_lengths
+from tsa_mt.evaluate.score import DEFAULT_METRICS, build_metric, check_lengths
 
 SAMPLES = 1000
 SEED = 12345
@@ -83,9 +81,11 @@ def paired_bootstrap(
         ValueError: There are fewer than two systems, lengths differ, or ``samples`` or ``seed`` is
             not positive.
     """
+    from sacrebleu.significance import PairedTest
+
     _check(systems, references, samples, seed)
     texts = {name: list(lines) for name, lines in systems.items()}
-    built = {name: METRICS[name](lowercase, tokenize) for name in metrics}
+    built = {name: build_metric(name, lowercase, tokenize) for name in metrics}
     with _sacrebleu_seed(seed):
         test = PairedTest(
             list(texts.items()), built, [list(lines) for lines in references], "bs", samples

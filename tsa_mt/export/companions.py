@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from fairseq.data.data_utils import infer_language_pair
 from sentencepiece import SentencePieceProcessor
 
-from tsa_mt.export.checkpoint import PathLike
+from tsa_mt.files import StrPath
 
 # The names under which fairseq's `from_pretrained` recognises a subword model by itself.
 SENTENCEPIECE = "sentencepiece.bpe.model"
@@ -45,9 +44,7 @@ class Companions:
         )
 
 
-def find_companions(
-    task: dict, checkpoint: PathLike, data: Optional[PathLike] = None
-) -> Companions:
+def find_companions(task: dict, checkpoint: StrPath, data: Optional[StrPath] = None) -> Companions:
     """Finds the dictionaries and the subword model of a checkpoint.
 
     The subword model is looked for in the data folder, in the folder above it, and in that
@@ -74,7 +71,7 @@ def find_companions(
     return Companions(languages, dictionaries, find_subwords(folder, languages))
 
 
-def _data_folder(task: dict, checkpoint: Path, data: Optional[PathLike]) -> Path:
+def _data_folder(task: dict, checkpoint: Path, data: Optional[StrPath]) -> Path:
     """The data-bin: as given, as recorded, or as recorded but relative to where the model lies."""
     if data is not None:
         if not Path(data).is_dir():
@@ -95,6 +92,8 @@ def _languages(task: dict, folder: Path) -> Tuple[str, str]:
     """The language pair: as the task says, else from the names of the binarised files."""
     if task.get("source_lang") and task.get("target_lang"):
         return task["source_lang"], task["target_lang"]
+    from fairseq.data.data_utils import infer_language_pair  # not above: CTranslate2 does without
+
     source, target = infer_language_pair(str(folder))
     if source is None or target is None:
         raise ValueError(

@@ -240,15 +240,6 @@ def _write_json(path: Path, content: dict) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def is_huggingface_folder(folder: PathLike) -> bool:
-    """Whether a folder is a Marian model of transformers."""
-    try:
-        config = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("model_type") == MODEL_TYPE
-
-
 def usage(companions: Companions) -> Usage:
     """How to translate with such a folder."""
     return Usage(

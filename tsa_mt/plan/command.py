@@ -12,7 +12,6 @@ import torch
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import ARCH_MODEL_REGISTRY
 
-import tsa_mt  # noqa: F401 - registers the architectures
 from tsa_mt.plan.images import ImageSubject
 from tsa_mt.plan.pretence import DEVICES
 from tsa_mt.plan.report import Costs, Setting, costs, ratios, table

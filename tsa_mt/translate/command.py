@@ -1,8 +1,6 @@
 """``tsa-mt translate``: raw text in, raw text out, with a checkpoint or with an export."""
 
 import argparse
-import os
-import sys
 from pathlib import Path
 from typing import BinaryIO, List
 
@@ -10,9 +8,6 @@ from tsa_mt.translate.lines import Source, open_source, open_target
 from tsa_mt.translate.progress import Progress
 from tsa_mt.translate.readers import find_reader, load_translator
 from tsa_mt.translate.translator import Decoding, Hypothesis, Translator
-
-INTERRUPTED, BROKEN_PIPE = 130, 141
-"""What a shell reports for a command that SIGINT and SIGPIPE ended."""
 
 NONE = Hypothesis((), "", float("-inf"))
 """Stands where a search found fewer translations than were asked for."""
@@ -75,22 +70,16 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Translates line by line; the exit status is that of the signal if one ends it.
+    """Translates line by line.
 
     Raises:
         FileExistsError: The output file exists and ``--force`` is not given.
         FileNotFoundError: The model, the input or a file that belongs to the model is missing.
         ValueError: An argument is out of range, or the model cannot be read.
     """
-    try:
-        _check(args)
-        with open_source(args.input and Path(args.input)) as stream:
-            _translate(_load(args), args, stream)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        _drop_standard_output()
-        return BROKEN_PIPE
+    _check(args)
+    with open_source(args.input and Path(args.input)) as stream:
+        _translate(_load(args), args, stream)
     return 0
 
 
@@ -184,8 +173,3 @@ def _format(found: List[List[Hypothesis]], n_best: int, first: int) -> List[str]
         for number, hypotheses in enumerate(found, start=first)
         for hypothesis in [*hypotheses, *[NONE] * n_best][:n_best]
     ]
-
-
-def _drop_standard_output() -> None:
-    """Lets Python close standard output at its exit without an error, though nobody reads it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

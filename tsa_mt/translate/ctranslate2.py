@@ -8,11 +8,10 @@ after, which matters only to a model that gives the end symbol a real chance at 
 """
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterable, Iterator, List, Optional, Sequence
-
-import torch
 
 from tsa_mt.export.companions import find_subwords
 from tsa_mt.translate.subwords import find_codec
@@ -127,8 +126,13 @@ def load(
     subwords = find_subwords(place, languages, above=data is not None)
     codec = find_codec(subwords, languages, source, place)
     limit = config.get("max_source_positions", POSITIONS) - 1
-    threads = threads or torch.get_num_threads()
+    threads = threads or _default_threads()
     return CTranslate2Translator(path, codec, decoding, limit, target, threads)
+
+
+def _default_threads() -> int:
+    """As many as PyTorch would take, as near as one can tell without it."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def _require_package() -> None:

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
-from tsa_mt.export.checkpoint import PathLike
-from tsa_mt.export.huggingface import is_huggingface_folder
-from tsa_mt.export.safetensors import is_safetensors_folder
+from tsa_mt.files import StrPath, read_object
 from tsa_mt.translate.tokenise import Moses, Tokenised
 from tsa_mt.translate.translator import Decoding, Translator
 
@@ -25,16 +23,28 @@ class Reader:
         sign: By what a path of this format is known, in words.
         recognises: Whether a path is of this format.
         module: The module with ``load``, imported when it is needed.
+        fairseq: Whether that module uses fairseq, with the plugin registered.
     """
 
     name: str
     sign: str
     recognises: Callable[[Path], bool]
     module: str
+    fairseq: bool = True
 
 
 def _holds(*names: str) -> Callable[[Path], bool]:
     return lambda path: all((path / name).is_file() for name in names)
+
+
+def _config_says(key: str, value: str) -> Callable[[Path], bool]:
+    def says(path: Path) -> bool:
+        try:
+            return read_object(path / "config.json").get(key) == value
+        except (OSError, ValueError):
+            return False
+
+    return says
 
 
 # The first that recognises a path reads it, so a folder with more signs stands before one with less
@@ -46,24 +56,25 @@ READERS = (
         "model.bin and config.json",
         _holds("model.bin", "config.json"),
         "tsa_mt.translate.ctranslate2",
+        fairseq=False,
     ),
     Reader(
         "a safetensors export",
         "model.safetensors and config.json",
-        is_safetensors_folder,
+        _config_says("format", "tsa-mt transformer"),
         "tsa_mt.translate.safetensors",
     ),
     Reader("a TorchScript export", "model.ts", _holds("model.ts"), "tsa_mt.translate.torchscript"),
     Reader(
         "a Hugging Face export",
         "model.safetensors and a Marian config.json",
-        is_huggingface_folder,
+        _config_says("model_type", "marian"),
         "tsa_mt.translate.huggingface",
     ),
 )
 
 
-def find_reader(path: PathLike) -> Reader:
+def find_reader(path: StrPath) -> Reader:
     """The reader of a path.
 
     Raises:
@@ -85,7 +96,7 @@ def find_reader(path: PathLike) -> Reader:
 
 
 def load_translator(
-    path: PathLike,
+    path: StrPath,
     *,
     branch: int = 0,
     beam: int = 5,
@@ -94,7 +105,7 @@ def load_translator(
     batch_tokens: int = 4000,
     max_length: int = 200,
     min_length: int = 1,
-    data: Optional[PathLike] = None,
+    data: Optional[StrPath] = None,
     moses: bool = False,
     split_hyphens: bool = False,
     lowercase: bool = False,
@@ -129,9 +140,14 @@ def load_translator(
     decoding = Decoding(beam, lenpen, batch_tokens, max_length, min_length)
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}; it must be 1 or more")
-    reader = importlib.import_module(find_reader(path).module)
+    reader = find_reader(path)
+    if reader.fairseq:
+        from tsa_mt import plugin
+
+        plugin.register()
+    module = importlib.import_module(reader.module)
     folder = None if data is None else Path(data)
-    translator = reader.load(Path(path), branch, folder, decoding, threads)
+    translator = module.load(Path(path), branch, folder, decoding, threads)
     if moses or lowercase:
         tokenise = Moses(translator.codec.languages, split_hyphens) if moses else None
         translator.codec = Tokenised(translator.codec, tokenise, lowercase)

@@ -3,7 +3,6 @@
 from datetime import datetime, timezone
 from typing import List, Sequence, Tuple
 
-import tsa_mt
 from tsa_mt.evaluate.report.certificates import certificates_section
 from tsa_mt.evaluate.report.comparison import Group, comparison_section
 from tsa_mt.evaluate.report.conditions import conditions_section
@@ -21,6 +20,7 @@ from tsa_mt.evaluate.report.samples import (
 )
 from tsa_mt.evaluate.report.style import CSS
 from tsa_mt.evaluate.report.wording import plural
+from tsa_mt.version import __version__
 
 GENERATOR = "tsa-mt report"
 OPEN_RUNS = 4
@@ -42,7 +42,7 @@ def build_page(group: Group, samples: int = 0) -> str:
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
-        element("meta", name="generator", content=f"{GENERATOR} {tsa_mt.__version__}"),
+        element("meta", name="generator", content=f"{GENERATOR} {__version__}"),
         element("title", _title(entries)),
         element("style", Html(CSS)),
     )
@@ -128,6 +128,6 @@ def _footer() -> Html:
     written = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return element(
         "footer",
-        f"Written {written} by tsa-mt report {tsa_mt.__version__} from run.json, curves.csv, "
+        f"Written {written} by tsa-mt report {__version__} from run.json, curves.csv, "
         f"results/ and certificate.json of each run. nll, loss and divergence are in bits.",
     )

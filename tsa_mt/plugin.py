@@ -1,0 +1,25 @@
+"""What this package adds to fairseq: fixes, a criterion, models, tasks and the record of a run.
+
+``--user-dir tsa_mt`` does it. So do the commands that need fairseq. A program of one's own that
+does not go through ``--user-dir`` does it once, before or after its import of fairseq::
+
+    from tsa_mt import plugin
+
+    plugin.register()
+"""
+
+from tsa_mt import compat
+
+
+def register() -> None:
+    """Mend fairseq and register everything with it. A second call changes nothing.
+
+    Raises:
+        BrokenFairseqError: fairseq is missing or cannot be imported.
+    """
+    compat.apply()  # before anything of ours that imports fairseq
+    from tsa_mt import criterion, pairing, translation, vision  # noqa: F401
+    from tsa_mt.evaluate import recording
+
+    pairing.install()
+    recording.install()
