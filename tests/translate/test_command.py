@@ -61,7 +61,7 @@ def translate(model, monkeypatch, tmp_path):
         out = SimpleNamespace(buffer=io.BytesIO())
         error = io.StringIO()
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Pipe(text)))
-        monkeypatch.setattr(command.sys, "stdout", out)
+        monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setattr(sys, "stderr", error)
         status = tsa_mt_cli(["translate", model, *options])
         return SimpleNamespace(status=status, out=out.buffer.getvalue(), error=error.getvalue())
