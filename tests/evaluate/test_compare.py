@@ -11,6 +11,7 @@ import sacrebleu
 
 from tsa_mt.cli import main as tsa_mt_cli
 from tsa_mt.evaluate.run_folder import ResultKey, read_run
+from tsa_mt.evaluate.score import references_digest
 from tsa_mt.evaluate.systems import read_systems
 
 BEST = ResultKey("best", 0, "test_a")
@@ -316,6 +317,32 @@ def test_a_name_that_others_have_already_is_refused(pair, write_run, tmp_path):
 
 
 # --- what does not compare ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", ["the file", "its digest"])
+def test_scores_against_references_of_another_content_are_refused(
+    known, write_run, tmp_path, compare
+):
+    write_run(tmp_path / "plain-1", "independent", 1, sets=("test_a",))
+    write_run(tmp_path / "tsa-1", "tsa", 1, sets=("test_a",))
+    lines = (tmp_path / "raw" / "test_a.de").read_text().lower().splitlines()
+    (tmp_path / "lower.de").write_text("".join(f"{line}\r\n" for line in lines))
+    named = {"references": [str(tmp_path / "lower.de")]}
+    if known == "its digest":
+        named = {"references": ["gone.de"], "references_sha256": references_digest([lines])}
+    for path in (tmp_path / "tsa-1" / "results").glob("*.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **named}))
+    status, _, said = compare(tmp_path / "plain-1", tmp_path / "tsa-1", "--samples", "0")
+    assert status == 1
+    assert "test_a was scored against different references" in said
+    assert "raw/test_a.de" in said and named["references"][0] in said
+
+
+def test_the_same_references_in_another_place_compare(write_run, tmp_path, compare):
+    for name, objective in (("plain-1", "independent"), ("tsa-1", "tsa")):
+        write_run(tmp_path / name / name, objective, 1, sets=("test_a",))
+    runs = [tmp_path / name / name for name in ("plain-1", "tsa-1")]
+    assert compare(*runs, "--samples", "0")[0] == 0
 
 
 def test_scores_with_different_signatures_are_refused(write_run, tmp_path, compare):

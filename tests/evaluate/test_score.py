@@ -11,6 +11,7 @@ from tsa_mt.cli import main as tsa_mt_cli
 from tsa_mt.evaluate.score import (
     read_generate_log,
     read_lines,
+    references_digest,
     score,
     subword_traces,
     token_traces,
@@ -93,6 +94,13 @@ def test_case_and_tokeniser_appear_in_the_signature():
     assert bleu.score == pytest.approx(100)
 
 
+def test_the_digest_of_references_tells_content_and_order_apart_and_nothing_else():
+    digest = references_digest([["a", "b"], ["c", "d"]])
+    assert digest == references_digest((("a", "b"), ("c", "d")))
+    others = ([["a", "b", "c", "d"]], [["a", "B"], ["c", "d"]], [["c", "d"], ["a", "b"]], [["ab"]])
+    assert digest not in {references_digest(other) for other in others}
+
+
 def test_unequal_numbers_are_refused():
     with pytest.raises(ValueError, match="2 hypotheses but 1 lines in reference:"):
         score(["a", "b"], [["a"]])
@@ -118,6 +126,27 @@ def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path):
     (tmp_path / "text").write_bytes(b"fine\nm\xfcde\n")
     with pytest.raises(ValueError, match=r"is not UTF-8 \(line 2\)"):
         read_lines(tmp_path / "text")
+
+
+@pytest.mark.parametrize(
+    ("logged", "text"),
+    [
+        ("ein <0xF0><0x9F><0x98><0x80> <0xCE><0xA9>.", "ein 😀 Ω."),
+        ("<0xE2><0x82> <0x41>", "\ufffd A"),
+        ("a <0xG0> <0x4> <0xe2> 0xAC", "a <0xG0> <0x4> <0xe2> 0xAC"),
+        ("<0xC3><0xA4><0xC3><0xA4>h", "ääh"),
+    ],
+)
+def test_byte_pieces_of_a_log_are_joined_as_translate_joins_them(logged, text, tmp_path):
+    lines = [f"S-0\t{logged}", f"T-0\t{logged}", "H-0\t-1\tx", f"D-0\t-1\t{logged}"]
+    (tmp_path / "log").write_text("\n".join(lines))
+    log = read_generate_log([tmp_path / "log"])
+    assert (log.hypotheses, log.targets, log.sources) == ([text], [text], [text])
+
+
+def test_byte_pieces_in_plain_text_are_warned_of():
+    assert "1 of 2 hypotheses contain byte pieces" in subword_traces(["<0xF0><0x9F> x", "y"])
+    assert subword_traces(["a <b> 0xF0", "y"]) is None
 
 
 LOG = """2026-01-01 | INFO | fairseq.tasks.translation | data-bin test en-de 3 examples

@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from tsa_mt.evaluate.run_folder import Result, ResultKey, Run
 from tsa_mt.evaluate.run_record import replace_file
-from tsa_mt.evaluate.score import read_lines
+from tsa_mt.evaluate.score import read_lines, references_digest
 from tsa_mt.evaluate.significance import SAMPLES, paired_bootstrap
 from tsa_mt.evaluate.systems import System, control_of, read_systems
 from tsa_mt.evaluate.tables import Figure, Versus, tabulate, to_csv, to_latex, to_markdown
@@ -70,6 +70,7 @@ def score_figures(systems: Sequence[System], baseline: System, samples: int) -> 
     figures = []
     for test_set in dict.fromkeys(key.test_set for key in sorted(keys, key=lambda k: k.test_set)):
         check_signatures(systems, test_set)
+        check_references(systems, test_set)
         for key in sorted((k for k in keys if k.test_set == test_set), key=_order):
             figures += _compared_scores(systems, baseline, key, samples)
     return figures
@@ -170,6 +171,38 @@ def check_signatures(systems: Sequence[System], test_set: str) -> None:
                         f"{first}: {signature}\n  {place}: {score.signature}\nscore them again "
                         f"with the same options and version of sacreBLEU"
                     )
+
+
+def check_references(systems: Sequence[System], test_set: str) -> None:
+    """Refuses scores against references of another content.
+
+    What a result does not say is computed from the files, where they are still there.
+
+    Raises:
+        ValueError: Two results of one test set were scored against different lines.
+    """
+    seen: Dict[str, str] = {}
+    for run in (run for system in systems for run in system.runs):
+        for key, result in run.results.items():
+            if key.test_set != test_set or not result.scores:
+                continue
+            named = ", ".join(result.references) or "the targets in its log"
+            digest = result.references_sha256 or _digest_of_references(run, result)
+            if digest:
+                seen.setdefault(digest, f"{run.path} ({key.model}, {key.leaf}): {named}")
+    if len(seen) > 1:
+        places = "\n  ".join(list(seen.values())[:2])
+        raise ValueError(
+            f"{test_set} was scored against different references, so its scores do not compare:\n"
+            f"  {places}\nscore all of them against the same text: tsa-mt score --ref"
+        )
+
+
+def _digest_of_references(run: Run, result: Result) -> str:
+    try:
+        return references_digest(_references(run, result))
+    except FileNotFoundError:
+        return ""
 
 
 def _scores_of(system: System, key: ResultKey) -> List[Figure]:

@@ -80,6 +80,8 @@ class Result:
         references: Files of references, as they were named when it was scored; empty when the
             references were the targets in the log.
         sentences: Number of sentences; 0 when it was not scored.
+        references_sha256: Content of the references, as `references_digest` computes it; empty in
+            what an older version wrote.
         log: Output of ``fairseq-generate``; unset when it is not there.
     """
 
@@ -87,6 +89,7 @@ class Result:
     scores: Dict[str, Score] = field(default_factory=dict)
     references: Tuple[str, ...] = ()
     sentences: int = 0
+    references_sha256: str = ""
     log: Optional[Path] = None
 
     def translations(self) -> GenerateLog:
@@ -241,4 +244,4 @@ def _read_result(key: ResultKey, files: Dict[str, Path]) -> Result:
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no scores of tsa-mt score --json: {error!r}") from error
     named = tuple(references) if isinstance(references, list) else ()
-    return Result(key, scores, named, sentences, log)
+    return Result(key, scores, named, sentences, report.get("references_sha256", ""), log)

@@ -5,11 +5,14 @@ to it that it is given what it expects: one hypothesis for every reference, in o
 """
 
 import gzip
+import hashlib
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
+
+from tsa_mt.byte_pieces import has_bytes, join_bytes_in_text
 
 PathLike = Union[str, os.PathLike]
 
@@ -101,6 +104,18 @@ def check_lengths(
             )
 
 
+def references_digest(references: Sequence[Sequence[str]]) -> str:
+    """What tells references apart: the SHA-256 of all their lines, set by set.
+
+    Where a file lies and how its lines end does not count.
+    """
+    content = hashlib.sha256()
+    for lines in references:
+        content.update(f"{len(lines)}\n".encode())
+        content.update("".join(f"{line}\n" for line in lines).encode(errors="surrogatepass"))
+    return content.hexdigest()
+
+
 def _score(metric: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
     result = metric.corpus_score(list(hypotheses), [list(lines) for lines in references])
     signature = metric.get_signature()
@@ -133,7 +148,8 @@ class GenerateLog:
     """What `fairseq-generate` printed, in the order of the corpus.
 
     Attributes:
-        hypotheses: The best translation of every sentence, detokenised as the log has it.
+        hypotheses: The best translation of every sentence, detokenised as the log has it, with byte
+            pieces (``<0xF0>``) joined as `tsa-mt translate` joins them.
         targets: The targets it printed, passed through the dictionary; empty if there were none.
         sources: The sources it printed, likewise.
     """
@@ -198,7 +214,8 @@ def _collect(path: PathLike, found: Dict[str, Dict[int, str]]) -> int:
         if kind == "D" and number in found["D"] and number != previous:
             raise ValueError(f"{path}: sentence {number} is translated twice; do the logs overlap?")
         previous = number if kind == "D" else previous
-        found[kind].setdefault(number, match[3] if kind in "ST" else match[3].partition("\t")[2])
+        text = match[3] if kind in "ST" else match[3].partition("\t")[2]
+        found[kind].setdefault(number, text if kind == "H" else join_bytes_in_text(text))
     return size
 
 
@@ -208,7 +225,14 @@ def _some(numbers: List[int]) -> str:
 
 
 def subword_traces(lines: Sequence[str]) -> Optional[str]:
-    """A warning if at least a tenth of the lines still consist of subword pieces, else ``None``."""
+    """A warning if lines hold byte pieces, or a tenth of them subword pieces, else ``None``."""
+    spelt = sum(has_bytes(line) for line in lines)
+    if spelt:
+        return (
+            f"{spelt:,} of {len(lines):,} hypotheses contain byte pieces such as <0xF0>, which "
+            f"spell characters that the vocabulary lacks; give the log itself with --generate-log, "
+            f"where they are joined"
+        )
     for mark, method in _SUBWORDS.items():
         marked = sum(mark in line for line in lines)
         if lines and marked * 10 >= len(lines):

@@ -16,6 +16,7 @@ from tsa_mt.evaluate.score import (
     check_lengths,
     read_generate_log,
     read_lines,
+    references_digest,
     score,
     subword_traces,
     token_traces,
@@ -291,6 +292,7 @@ def _write_json(args: argparse.Namespace, report: Dict, references: Sequence[Lis
     """Writes the scores with what they were computed from; whole or not at all."""
     conditions: Tuple = (
         ("references", args.ref or "T- lines of the log"),
+        ("references_sha256", references_digest(references)),
         ("sentences", len(references[0])),
         ("reference_sets", len(references)),
     )

@@ -7,12 +7,12 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from sentencepiece import SentencePieceProcessor
 
+from tsa_mt.byte_pieces import join_bytes
 from tsa_mt.export.companions import BPE_CODES, SENTENCEPIECE
 
 # C0 and C1 controls and Unicode's own line ends: white space that would break lines or columns.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 SURROGATE = re.compile("[\ud800-\udfff]")
-BYTE = re.compile("<0x([0-9A-F]{2})>")
 META = "▁"
 JOINT = "@@"
 
@@ -76,21 +76,7 @@ class SentencePiece(Codec):
 
     def join(self, pieces: List[str]) -> str:
         """See `Codec.join`."""
-        return "".join(_join_bytes(pieces)).replace(META, " ")
-
-
-def _join_bytes(pieces: List[str]) -> List[str]:
-    """Pieces in which runs of byte pieces (``<0xE2>``) are the characters that they encode."""
-    joined: List[str] = []
-    run = bytearray()
-    for piece in [*pieces, ""]:
-        byte = BYTE.fullmatch(piece)
-        if byte:
-            run.append(int(byte[1], 16))
-            continue
-        joined += [run.decode("utf-8", errors="replace"), piece]
-        run.clear()
-    return joined
+        return join_bytes(pieces).replace(META, " ")
 
 
 class SubwordNmt(Codec):
