@@ -15,6 +15,7 @@ PACKAGE = Path(tsa_mt.__file__).parent
 FLOORS = (
     "version",
     "files",
+    "byte_pieces",
     "tree",
     "branches",
     "objectives",
