@@ -19,6 +19,8 @@ FLOORS = (
     "tree",
     "branches",
     "objectives",
+    "compiled",
+    "precision",
     "head",
     "compat",
     "teacher",
@@ -46,7 +48,9 @@ FLOORS = (
     "__init__",
     "cli",
 )
-WITHOUT_FAIRSEQ = ("version", "files", "tree", "branches", "objectives", "head")
+WITHOUT_FAIRSEQ = (
+    *("version", "files", "tree", "branches", "objectives", "compiled", "precision", "head"),
+)
 
 
 def dotted(path):
