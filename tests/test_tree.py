@@ -1,12 +1,13 @@
 """The notation of trees, its presets and everything a tree knows about itself."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tsa_mt.tree import MAX_LAYERS, MAX_LEVELS, PRESETS, Tree
+from tsa_mt.tree import MAX_LAYERS, MAX_LEVELS, NETWORK_PRESETS, PRESETS, Tree
 
 # A busy machine may stall any example; only wrong answers shall fail.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -121,6 +122,116 @@ def test_trees_compare_by_notation_and_with_nothing_else():
     assert Tree.parse("4(2,2)") == Tree.parse(" 4 ( 2 , 2 ) ")
     assert Tree.parse("4(2,2)") != Tree.parse("4(2,2,2)")
     assert Tree.parse("6") != "6"
+
+
+# --- over the whole network ---------------------------------------------------------------------
+
+
+def cut_trees(encoders):
+    """Plain trees of which every path has a cut: (layers, layers after the cut or None, children).
+
+    Below a cut stand decoder layers, above it encoder layers.
+    """
+    below = plain_trees.map(lambda plain: _decoder_only(plain))
+    crossing = st.tuples(st.integers(0, 9), st.integers(1, 9), st.lists(below, max_size=3))
+    return st.recursive(
+        crossing,
+        lambda lower: st.tuples(
+            st.integers(0, 9), st.none(), st.lists(lower, min_size=1, max_size=3)
+        ),
+        max_leaves=encoders,
+    )
+
+
+def _decoder_only(plain):
+    layers, children = plain
+    return (layers, None, [_decoder_only(child) for child in children])
+
+
+def written(plain):
+    """The notation of such a tree, written independently of `Tree`."""
+    layers, after, children = plain
+    inside = ",".join(written(child) for child in children)
+    head = f"{layers}" if after is None else f"{layers}/{after}"
+    return f"{head}({inside})" if children else head
+
+
+def sides(plain, crossed=False):
+    """The encoder layers and decoder layers on the path to every leaf, left to right."""
+    layers, after, children = plain
+    own = (0, layers) if crossed else (layers, after or 0)
+    if not children:
+        return [own]
+    lower = [pair for child in children for pair in sides(child, crossed or after is not None)]
+    return [(own[0] + encoder, own[1] + decoder) for encoder, decoder in lower]
+
+
+@patient
+@given(cut_trees(4))
+def test_a_tree_over_the_network_knows_where_every_path_s_decoder_begins(plain):
+    text = written(plain)
+    tree = Tree.parse(text)
+    assert str(tree) == text
+    assert tree.spans_encoder and eval(repr(tree)) == tree
+    assert Tree.parse(text.replace("/", " / ")) == tree
+    encoder, decoder = tree.encoder, tree.decoder
+    assert [(e.stop, d.stop) for e, d in zip(encoder.leaves, decoder.leaves)] == sides(plain)
+    for node in tree.nodes:
+        above, below = encoder.nodes[node.index], decoder.nodes[node.index]
+        assert above.layers + below.layers == node.layers
+        assert above.children == below.children == node.children
+        assert above.start + below.start == node.start
+        assert node.cut is None or (above.layers == node.cut)
+    for path in tree.paths:
+        (end,) = [node for node in path if node.cut is not None]
+        below = path[path.index(end) :]
+        assert all(tree.encoder_end(node) is end for node in below)
+        assert all(tree.encoder_end(node) is None for node in path if node not in below)
+    assert len(tree.encoder_ends) == text.count("/")
+
+
+def test_without_a_slash_all_layers_are_the_decoder_s():
+    tree = Tree.parse("2(2,2)")
+    assert not tree.spans_encoder and not tree.encoder_ends
+    assert tree.decoder is tree
+
+
+def test_the_drawing_of_a_tree_over_the_network():
+    assert Tree.parse("4(2/2(4,4),2/2(4,4))").draw() == (
+        "4 ─┬─ 2/2 ─┬─ 4   leaf 0, the leader\n"
+        "   │       └─ 4   leaf 1\n"
+        "   └─ 2/2 ─┬─ 4   leaf 2\n"
+        "           └─ 4   leaf 3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("6/2(2,2/2)", "column 8: expected at most one '/' on a path, found another one"),
+        ("6/2/2", "column 4: expected at most one '/' on a path, found another one"),
+        ("6/", "column 3: expected a number of layers, found nothing more"),
+        ("6//2", "column 3: expected a number of layers, found '/'"),
+        ("4(/2,2/2)", "column 3: expected a number of layers, found '/'"),
+        ("4(2/4,2)", r"tree '4\(2/4,2\)' has no '/' on the path to leaf 1; every path needs one, "),
+        ("4(2,2/4)", "has no '/' on the path to leaf 0; every path needs one, where its decoder"),
+        ("4(2/4,2/0)", "has no layer after the '/' on the path to leaf 1; give its decoder at"),
+        ("6/0", "has no layer after the '/' on the path to leaf 0"),
+        ("0/0(6,6)(1)", "column 9: expected the end of the tree"),
+    ],
+)
+def test_a_slash_out_of_place_is_explained(text, message):
+    with pytest.raises(ValueError, match=message):
+        Tree.parse(text)
+
+
+def test_forks_without_layers_between_them_share_as_one():
+    assert Tree.parse("1(0(1,1),1)").fork_shares() == {0: 1, 1: 1 / 2, 2: 1 / 4, 3: 1 / 4, 4: 1 / 2}
+    assert Tree.parse("1(1(1,1),1)").fork_shares() == {0: 1, 1: 1 / 2, 2: 1 / 2, 3: 1 / 2, 4: 1 / 2}
+
+
+def test_peers_get_encoders_of_their_own():
+    assert str(Tree.parse("0(6,3(1,2))").with_own_encoders(4)) == "0(4/6,4/3(1,2))"
 
 
 # --- malformed notations ------------------------------------------------------------------------
@@ -253,6 +364,45 @@ def test_a_preset_of_impossible_depth_is_refused(depth):
         Tree.preset("tsa", depth)
 
 
+@pytest.mark.parametrize("encoder", range(1, 49, 5))
+def test_the_network_preset_is_the_balanced_tree_of_all_layers(encoder):
+    for decoder in range(1, 49):
+        tree = Tree.preset("tsa_network", decoder, encoder)
+        assert (tree.encoder.depth, tree.decoder.depth) == (encoder, decoder)
+        whole = Tree.parse(PRESETS["tsa"](encoder + decoder))
+        assert [replace(node, cut=None) for node in tree.nodes] == list(whole.nodes)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "notation"),
+    [
+        (6, 6, "4(2/2(4,4),2/2(4,4))"),
+        (4, 4, "4/0(2(2,2),2(2,2))"),
+        (8, 4, "4(4/0(4,4),4/0(4,4))"),
+        (12, 1, "5(4(3/1,3/1),4(3/1,3/1))"),
+        (2, 10, "2/2(4(4,4),4(4,4))"),
+        (1, 1, "0(1/0(1,1),1/0(1,1))"),
+    ],
+)
+def test_the_network_preset_cuts_the_network_into_thirds(encoder, decoder, notation):
+    assert str(Tree.preset("tsa_network", decoder, encoder)) == notation
+
+
+@pytest.mark.parametrize(("encoder", "decoder", "bad"), [(0, 6, 0), (6, 49, 49)])
+def test_a_network_preset_of_impossible_depth_is_refused(encoder, decoder, bad):
+    with pytest.raises(ValueError, match=f"defined for depths 1 to 48, got depth {bad}; write"):
+        Tree.preset("tsa_network", decoder, encoder)
+
+
+def test_a_network_without_encoder_has_no_network_preset_and_no_slash():
+    with pytest.raises(ValueError, match="'tsa_network' divides an encoder and a decoder together"):
+        Tree.resolve("tsa_network", 9)
+    with pytest.raises(
+        ValueError, match="tree '6/3' has a '/', which marks where a decoder begins"
+    ):
+        Tree.resolve("6/3", 9)
+
+
 # --- resolve ------------------------------------------------------------------------------------
 
 
@@ -265,7 +415,8 @@ def test_an_unknown_preset_is_answered_with_the_known_ones(name):
     with pytest.raises(ValueError, match="unknown tree preset") as caught:
         Tree.resolve(name, 6)
     assert repr(name) in str(caught.value)
-    assert f"choose one of {', '.join(PRESETS)}, or write the tree out" in str(caught.value)
+    known = ", ".join([*PRESETS, *NETWORK_PRESETS])
+    assert f"choose one of {known}, or write the tree out" in str(caught.value)
 
 
 @pytest.mark.parametrize(("text", "own"), [("2(2,2)", 4), ("6(1,0)", 7), ("5(0,1)", 5)])

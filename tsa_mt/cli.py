@@ -34,22 +34,33 @@ def _print_user_dir(args: argparse.Namespace) -> int:
 
 
 def _add_tree_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("tree", help="a notation such as '2(2(2,2),2(2,2))', or a preset's name")
     parser.add_argument(
-        "--depth", type=int, default=6, metavar="N", help="layers a preset adapts to (default: 6)"
+        "tree",
+        help="a notation such as '2(2(2,2),2(2,2))', or '4(2/2(4,4),2/2(4,4))' with a '/' where "
+        "decoders begin, or a preset's name",
+    )
+    parser.add_argument(
+        "--depth", type=int, default=6, metavar="N", help="layers of the decoder (default: 6)"
+    )
+    parser.add_argument(
+        "--encoder-depth",
+        type=int,
+        default=6,
+        metavar="N",
+        help="layers of the encoder, for a tree over the whole network (default: 6)",
     )
 
 
 def _print_tree(args: argparse.Namespace) -> int:
     from tsa_mt.tree import Tree
 
-    tree = Tree.resolve(args.tree, args.depth)
+    tree = Tree.resolve(args.tree, args.depth, args.encoder_depth)
     print(tree.draw())
     print(f"notation  {tree}")
     print(f"nodes     {len(tree.nodes)}")
     print(f"layers    {sum(node.layers for node in tree.nodes)}")
     print(f"leaves    {len(tree.leaves)}")
-    path = " -> ".join(str(node.layers) for node in tree.leader)
+    path = " -> ".join(str(node) for node in tree.leader)
     print(f"leader    {path}, {tree.depth} layers deep")
     return 0
 

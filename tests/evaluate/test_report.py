@@ -423,11 +423,13 @@ def test_a_single_mark_has_axes():
 
 
 @pytest.mark.parametrize(
-    "notation", ["6", "0(1,1)", "2(2(2,2),2(2,2))", "4(4,8,12,16)", "0(6,6,6)", "1(0(1,2),3)"]
+    "notation",
+    ["6", "0(1,1)", "2(2(2,2),2(2,2))", "4(4,8,12,16)", "0(6,6,6)", "1(0(1,2),3)", "4(2/4,0/9)"],
 )
 def test_every_tree_can_be_drawn(notation):
     picture = draw_tree(notation)
     Page(picture)
+    assert picture.count('class="border"') == notation.count("/")
     assert picture.count('class="name"') == 1 + notation.count(",") + 1
     assert "leader" in picture
 

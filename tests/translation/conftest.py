@@ -38,7 +38,9 @@ def build(task):
         args = Namespace(arch=arch, **{**SIZE, **options})
         ARCH_CONFIG_REGISTRY[arch](args)
         torch.manual_seed(seed)
-        return ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+        model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+        model.args_given = args  # as a checkpoint records them
+        return model
 
     return function
 
@@ -106,11 +108,12 @@ def leaf_alone(stock):
     """One leaf of a tree as a stock Transformer, by renaming parameters."""
 
     def function(model, leaf, **options):
-        state = model.state_dict()
+        state, tree = model.state_dict(), model.tree
         plain = {key: value for key, value in state.items() if ".branches." not in key}
+        depths = {"decoder_layers": tree.decoder.paths[leaf][-1].stop}
         if leaf:
             plain = {k: v for k, v in plain.items() if not k.startswith("decoder.layers.")}
-            plain.update(_layers_of(model.tree, leaf, state))
+            plain.update(_layers_of(tree.decoder, leaf, state, "decoder"))
             own = {
                 f"decoder.branches.layer_norms.{leaf}.weight": "decoder.layer_norm.weight",
                 f"decoder.branches.layer_norms.{leaf}.bias": "decoder.layer_norm.bias",
@@ -119,24 +122,35 @@ def leaf_alone(stock):
                 ),
             }
             plain.update({new: state[old] for old, new in own.items() if old in state})
-        depth = model.tree.paths[leaf][-1].stop
-        alone = stock(**{**options, "decoder_layers": depth})
+        if tree.spans_encoder:
+            depths["encoder_layers"] = tree.encoder.paths[leaf][-1].stop
+            plain = {k: v for k, v in plain.items() if not k.startswith("encoder.layers.")}
+            plain.update(_layers_of(tree.encoder, leaf, state, "encoder"))
+            for node in tree.paths[leaf]:
+                for part in ("embed_positions", "layernorm_embedding", "layer_norm"):
+                    prefix = f"encoder.branches.{node.index}.{part}."
+                    found = {k.removeprefix(prefix): k for k in state if k.startswith(prefix)}
+                    plain.update({f"encoder.{part}.{k}": state[v] for k, v in found.items()})
+        alone = stock(**{**options, **depths})
         alone.load_state_dict(plain, strict=True)
         return alone.eval()
 
     return function
 
 
-def _layers_of(tree, leaf, state):
-    """The parameters of a path's layers under a stock decoder's names."""
+def _layers_of(tree, leaf, state, side):
+    """The parameters of a path's layers under a stock decoder's or encoder's names."""
     leader = {node.index for node in tree.leader}
     layers, depth = {}, 0
     for node in tree.paths[leaf]:
         for number in range(node.layers):
-            own = f"decoder.branches.nodes.{node.index}.{number}."
-            prefix = f"decoder.layers.{depth}." if node.index in leader else own
+            own = {
+                "decoder": f"decoder.branches.nodes.{node.index}.{number}.",
+                "encoder": f"encoder.branches.{node.index}.layers.{number}.",
+            }[side]
+            prefix = f"{side}.layers.{depth}." if node.index in leader else own
             found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             assert found
-            layers.update({f"decoder.layers.{depth}.{k}": v for k, v in found.items()})
+            layers.update({f"{side}.layers.{depth}.{k}": v for k, v in found.items()})
             depth += 1
     return layers

@@ -2,8 +2,8 @@
 
 A tree checkpoint keeps its leader under stock names and everything else below a component called
 ``branches``, so the leader is what remains when those entries are dropped. Another leaf is laid
-over it: the layers of its path, its final norm, and the projection and the encoder where it has
-its own, take the leader's names.
+over it: the layers of its path in decoder and encoder, the norms and positions that are its own,
+and its projection where it has one, take the leader's names.
 A checkpoint of a stock Transformer passes through unchanged.
 """
 
@@ -23,10 +23,12 @@ from tsa_mt.translation.model import NAME, resolve_tree
 from tsa_mt.translation.warm_start import drop_fast_path_copies
 from tsa_mt.tree import Tree
 
-NODE_LAYER = re.compile(r"decoder\.branches\.nodes\.(\d+)\.(\d+)\.(.+)")
+NODE_LAYER = re.compile(
+    r"(?:encoder\.branches\.(\d+)\.layers|decoder\.branches\.nodes\.(\d+))\.(\d+)\.(.+)"
+)
 # Buffers of sinusoidal positions, which fairseq up to 0.12.2 saves and every version recomputes.
 POSITION_RESIDUE = ("embed_positions._float_tensor", "embed_positions.weights")
-STOCK_LAYER = re.compile(r"decoder\.layers\.(\d+)\.(.+)")
+STOCK_LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.(.+)")
 
 
 @dataclass(frozen=True)
@@ -175,40 +177,54 @@ def _branch_weights(
             f"branch {branch} does not exist: tree {tree} has the leaves 0 to {count - 1}, "
             f"0 being the leader"
         )
-    plain = {name: tensor for name, tensor in leader.items() if not STOCK_LAYER.match(name)}
-    plain.update(_path_layers(weights, tree, branch))
-    plain.update(_own_encoder(weights, tree, branch))
-    options["decoder_layers"] = sum(node.layers for node in tree.paths[branch])
+    sides = {"decoder": tree.decoder, **({"encoder": tree.encoder} if tree.spans_encoder else {})}
+    plain = {name: tensor for name, tensor in leader.items() if _side(name) not in sides}
+    for side, layers in sides.items():
+        plain.update(_path_layers(weights, layers, branch, side))
+        options[f"{side}_layers"] = layers.paths[branch][-1].stop
+    plain.update(_encoder_parts(weights, tree, branch))
     _take_norm(plain, weights, branch)
     _take_projection(plain, weights, branch, options)
     return plain
 
 
-def _path_layers(weights: StateDict, tree: Tree, branch: int) -> StateDict:
-    """The layers on a leaf's path under ``decoder.layers.{depth}``."""
+def _side(name: str) -> str:
+    """``encoder`` or ``decoder`` for the name of a stock layer's parameter, else ''."""
+    stock = STOCK_LAYER.match(name)
+    return stock[1] if stock else ""
+
+
+def _path_layers(weights: StateDict, tree: Tree, branch: int, side: str) -> StateDict:
+    """The layers on a leaf's path under ``{side}.layers.{depth}``.
+
+    Args:
+        weights: Everything that the checkpoint has.
+        tree: The tree of the side's layers.
+        branch: The leaf.
+        side: ``encoder`` or ``decoder``.
+    """
     path = {node.index: node for node in tree.paths[branch]}
     shared = {node.index for node in tree.leader}
     kept_depth = max((path[index].stop for index in shared & set(path)), default=0)
     layers: Dict[str, Tensor] = {}
     for name, tensor in weights.items():
         stock, own = STOCK_LAYER.match(name), NODE_LAYER.match(name)
-        if stock and int(stock[1]) < kept_depth:
+        if stock and stock[1] == side and int(stock[2]) < kept_depth:
             layers[name] = tensor
-        elif own and int(own[1]) in path:
-            depth = path[int(own[1])].start + int(own[2])
-            layers[f"decoder.layers.{depth}.{own[3]}"] = tensor
+        elif own and name.startswith(side) and int(own[1] or own[2]) in path:
+            depth = path[int(own[1] or own[2])].start + int(own[3])
+            layers[f"{side}.layers.{depth}.{own[4]}"] = tensor
     return layers
 
 
-def _own_encoder(weights: StateDict, tree: Tree, branch: int) -> StateDict:
-    """The encoder of a leaf that has one of its own; nothing where it shares the leader's."""
-    children = [node.index for node in tree.paths[branch][1:2]]
-    prefixes = [f"encoder.branches.{child}." for child in children]
+def _encoder_parts(weights: StateDict, tree: Tree, branch: int) -> StateDict:
+    """What the encoder nodes on a leaf's path have beside layers: positions and norms."""
+    prefixes = [f"encoder.branches.{node.index}." for node in tree.paths[branch]]
     return {
         f"encoder.{name.removeprefix(prefix)}": tensor
         for prefix in prefixes
         for name, tensor in weights.items()
-        if name.startswith(prefix)
+        if name.startswith(prefix) and not NODE_LAYER.match(name)
     }
 
 

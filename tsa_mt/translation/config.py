@@ -64,8 +64,9 @@ class TreeTransformerConfig(ObjectiveFields, FlatTransformerConfig):
     tree: str = field(
         default="",
         metadata={
-            "help": "tree of decoder layers: a notation such as '2(2(2,2),2(2,2))', or a preset "
-            "(chain, tsa, tsa_unbalanced, fork, ladder, peers); empty = the objective's own "
+            "help": "tree of decoder layers such as '2(2(2,2),2(2,2))', or of the whole network, "
+            "'/' marking where decoders begin: '4(2/2(4,4),2/2(4,4))'; or a preset (chain, tsa, "
+            "tsa_unbalanced, fork, ladder, peers, tsa_network); empty = the objective's own "
             "preset, peers with --peer-encoders"
         },
     )
@@ -83,8 +84,8 @@ class TreeTransformerConfig(ObjectiveFields, FlatTransformerConfig):
     peer_encoders: bool = field(
         default=False,
         metadata={
-            "help": "give every branch at the root its own encoder: whole networks as peers, for "
-            "trees whose root has no layers, such as '0(6,6,6)'; embeddings stay shared"
+            "help": "give every branch at the root its own encoder: '0(6,6,6)' becomes "
+            "'0(6/6,6/6,6/6)', which --tree may say as well; embeddings stay shared"
         },
     )
     decode_branch: int = field(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tsa_mt.branches import BranchOutputs, Projection, leaf_projections, scale_gradient
 from tsa_mt.objectives.base import Objective
 from tsa_mt.teacher import TeacherPass
-from tsa_mt.translation.encoder import peer_encoding
+from tsa_mt.translation.encoder import encoding_of
 from tsa_mt.tree import Node, Tree
 
 NO_ALIGNMENT = -1
@@ -29,7 +29,8 @@ class TreeDecoder(TransformerDecoderBase):
         cfg: fairseq's ``TransformerConfig``.
         dictionary: Target dictionary.
         embed_tokens: Target embedding.
-        tree: Tree of decoder layers whose leader path is ``cfg.decoder.layers`` long.
+        tree: Tree of decoder layers, or over the whole network, whose leader path has
+            ``cfg.decoder.layers`` of them.
         objective: Builds the owner of the trainable fusion parts, which is kept under ``branches``;
             called last, so that the leader's initial weights are those of the plain network.
         separate_projections: Whether every leaf but the leader gets its own output projection.
@@ -49,7 +50,11 @@ class TreeDecoder(TransformerDecoderBase):
         no_encoder_attn: bool = False,
     ):
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
-        self.tree = tree
+        self.network = tree
+        self.tree = tree.decoder
+        self.encoder_ends = {
+            node.index: end.index for node in tree.nodes if (end := tree.encoder_end(node))
+        }
         self.decode_branch = decode_branch
         self.branches = nn.Module()
         self.branches.nodes = nn.ModuleDict(
@@ -73,25 +78,24 @@ class TreeDecoder(TransformerDecoderBase):
         )
         self.branches.objective = objective()
         if self.branches.objective.rescales_shared:
-            self._rescale_forks(shared_encoder=not cfg.peer_encoders)
+            self._rescale_forks()
 
     def _own_nodes(self) -> List[Node]:
         """The nodes that are not on the leader's path."""
         leader = {node.index for node in self.tree.leader}
         return [node for node in self.tree.nodes if node.index not in leader]
 
-    def _rescale_forks(self, shared_encoder: bool) -> None:
+    def _rescale_forks(self) -> None:
         """Divides what flows back through a fork by its number of branches.
 
         That holds for the hidden state at the fork, and for what the layers above it send into an
         encoder that they share.
         """
-        at_fork, to_encoder = {0: 1.0}, {0: 1.0}
+        at_fork, to_encoder = self.tree.fork_shares(), {0: 1.0}
         for node in self.tree.nodes:
-            share = 1.0 / max(1, len(node.children))
             for child in node.children:
-                at_fork[child] = share * (1.0 if node.layers else at_fork[node.index])
-                to_encoder[child] = share * to_encoder[node.index] if shared_encoder else 1.0
+                ends = self.network.nodes[child].cut is not None
+                to_encoder[child] = 1.0 if ends else to_encoder[node.index] / len(node.children)
             for number, layer in enumerate(self._layers_of(node)):
                 factor = 1.0 if number else at_fork[node.index]
                 layer.register_forward_pre_hook(_gradient_scaler(factor, to_encoder[node.index]))
@@ -250,15 +254,9 @@ class TreeDecoder(TransformerDecoderBase):
                 continue
             state = states[node.parent]
             for layer in self.branches.nodes[str(node.index)]:
-                state = run(layer, state, self._peer_of(node))
+                state = run(layer, state, self.encoder_ends.get(node.index))
             states[node.index] = state
         return states
-
-    def _peer_of(self, node: Node) -> str:
-        """Name of the child of the root that a node belongs to, the root's own for the root."""
-        while node.parent:
-            node = self.tree.nodes[node.parent]
-        return str(node.index)
 
     def _layer_runner(
         self, prev_output_tokens, encoder_out, incremental_state, full_context_alignment
@@ -270,8 +268,8 @@ class TreeDecoder(TransformerDecoderBase):
         padding_mask = padding if self.cross_self_attention or padding.any() else None
         causal = incremental_state is None and not full_context_alignment
 
-        def run(layer: nn.Module, state: Tensor, peer: str = "") -> Tensor:
-            encoded, encoder_mask = _encoder_states(peer_encoding(encoder_out, peer))
+        def run(layer: nn.Module, state: Tensor, encoder_end: Optional[int] = None) -> Tensor:
+            encoded, encoder_mask = _encoder_states(encoding_of(encoder_out, encoder_end))
             return layer(
                 state,
                 encoded,

@@ -23,7 +23,7 @@ from tsa_mt.teacher import TeacherPass
 from tsa_mt.translation.bridge import drop_idle_bridge, find_bridge
 from tsa_mt.translation.config import TreeTransformerConfig, flat_namespace
 from tsa_mt.translation.decoder import TreeDecoder
-from tsa_mt.translation.encoder import TreeEncoder
+from tsa_mt.translation.encoder import TreeEncoder, own_encoder_nodes
 from tsa_mt.translation.warm_start import add_missing_branches
 from tsa_mt.tree import Tree
 
@@ -63,17 +63,19 @@ class TreeTransformer(TransformerModelBase):
                 args.kd_teacher, task, model.objective.config
             )
         objective = model.objective
+        if objective.rescales_shared and isinstance(model.encoder, TreeEncoder):
+            model.encoder.rescale_forks()
         if objective.average_decay is not None and objective.leaves > 1:
             model.decoder.branches.averaged = Averaged(model, objective.average_decay)
         return model
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
-        """Builds the stock encoder, or one with encoders for the peers."""
-        if not cfg.peer_encoders:
+        """Builds the stock encoder, or the encoders of a tree that has several."""
+        tree = resolve_tree(cfg)
+        if not own_encoder_nodes(tree):
             return super().build_encoder(cfg, src_dict, embed_tokens)
-        always = cfg.decode_branch != 0
-        return TreeEncoder(cfg, src_dict, embed_tokens, resolve_tree(cfg), always)
+        return TreeEncoder(cfg, src_dict, embed_tokens, tree, cfg.decode_branch)
 
     @classmethod
     def build_decoder(cls, cfg, tgt_dict, embed_tokens):
@@ -115,8 +117,8 @@ class TreeTransformer(TransformerModelBase):
 
     @property
     def tree(self) -> Tree:
-        """The tree of decoder layers."""
-        return self.decoder.tree
+        """The tree as its notation has it: of decoder layers, or over the whole network."""
+        return self.decoder.network
 
     @property
     def projections(self) -> List[Projection]:
@@ -175,7 +177,7 @@ class TreeTransformer(TransformerModelBase):
     def _decode_with(self, branch: int) -> None:
         self.decoder.decode_branch = branch
         if isinstance(self.encoder, TreeEncoder):
-            self.encoder.always = branch != 0
+            self.encoder.decode_branch = branch
 
     def set_num_updates(self, num_updates: int) -> None:
         """Remembers the number of updates, which ramp-ups and averages are measured in."""
@@ -203,14 +205,16 @@ def resolve_tree(args: Any) -> Tree:
     """The tree that a model config asks for.
 
     Args:
-        args: Anything with ``tree``, ``kd_objective`` and ``decoder_layers``.
+        args: Anything with ``tree``, ``kd_objective``, ``encoder_layers`` and ``decoder_layers``.
 
     Raises:
-        ValueError: The notation is malformed, or its leader is not ``decoder_layers`` long.
+        ValueError: The notation is malformed, its leader is not as long as the network, or
+            ``--peer-encoders`` does not fit it.
     """
-    default = "peers" if getattr(args, "peer_encoders", False) else default_tree(args.kd_objective)
-    text = getattr(args, "tree", "") or default
-    return Tree.resolve(text, args.decoder_layers)
+    peers = getattr(args, "peer_encoders", False)
+    text = getattr(args, "tree", "") or ("peers" if peers else default_tree(args.kd_objective))
+    tree = Tree.resolve(text, args.decoder_layers, args.encoder_layers)
+    return tree.with_own_encoders(args.encoder_layers) if peers else tree
 
 
 def _refuse_unsupported(args: Namespace, tree: Tree) -> None:
@@ -230,11 +234,12 @@ def _refuse_unsupported(args: Namespace, tree: Tree) -> None:
         problems.append("--base-layers: they are inserted between the layers that the tree counts")
     if getattr(args, "ddp_backend", "") == "fully_sharded":
         problems.append("--ddp-backend fully_sharded: the head needs whole projection weights")
-    if args.peer_encoders and (tree.nodes[0].layers or leaves == 1):
+    if args.encoder_layerdrop and any(tree.nodes[node].start for node in own_encoder_nodes(tree)):
         problems.append(
-            f"--peer-encoders: tree '{tree}' is no set of whole networks; its root must have no "
-            f"layers and several branches, for instance '0(6,6,6)' (preset peers)"
+            "--encoder-layerdrop: dropped layers would move the depths at which the encoder forks"
         )
+    if args.encoder_layers_to_keep and tree.spans_encoder:
+        problems.append(f"--encoder-layers-to-keep: tree '{tree}' needs every encoder layer")
     if not -1 <= args.decode_branch < leaves:
         problems.append(
             f"decode_branch {args.decode_branch}: tree '{tree}' has leaves 0 to {leaves - 1}, and "

@@ -9,6 +9,8 @@ from typing import Dict, Set
 
 from torch import Tensor, nn
 
+from tsa_mt.tree import Tree
+
 BRANCHES = ".branches."
 
 ENCODER_FAST_PATH = (
@@ -43,7 +45,7 @@ def add_missing_branches(state_dict: Dict[str, Tensor], model: nn.Module) -> Non
     state_dict.update(own)
     if getattr(model, "branch_init", "fresh") == "copy":
         for key in own:
-            source = leader_key(key, model.decoder.tree)
+            source = leader_key(key, model.tree)
             if source in state_dict:
                 state_dict[key] = state_dict[source].clone()
 
@@ -72,21 +74,32 @@ def drop_fast_path_copies(state_dict: Dict[str, Tensor]) -> None:
             del state_dict[key]
 
 
-def leader_key(key: str, tree) -> str:
+def leader_key(key: str, tree: Tree) -> str:
     """The leader's parameter at the same depth as a branch's; '' when it has none.
 
     Layers beyond the leader's depth (a ladder's longer branches) repeat the leader's last layer.
+
+    Args:
+        key: Name of a parameter under ``branches``.
+        tree: The model's tree.
     """
     prefix, _, rest = key.partition(BRANCHES)
     if prefix == "encoder":
-        return f"encoder.{rest.partition('.')[2]}"
+        node, _, rest = rest.partition(".")
+        if not rest.startswith("layers."):
+            return f"encoder.{rest}"
+        return _layer_key("encoder", tree.encoder, node, rest.removeprefix("layers."))
     kind, _, rest = rest.partition(".")
+    number, _, name = rest.partition(".")
     if kind == "nodes":
-        node, layer, name = rest.split(".", 2)
-        depth = min(tree.nodes[int(node)].start + int(layer), tree.depth - 1)
-        return f"{prefix}.layers.{depth}.{name}"
-    _, _, name = rest.partition(".")
+        return _layer_key(prefix, tree.decoder, number, name)
     return {
         "layer_norms": f"{prefix}.layer_norm.{name}",
         "output_projections": f"{prefix}.output_projection.{name}",
     }.get(kind, "")
+
+
+def _layer_key(side: str, tree: Tree, node: str, rest: str) -> str:
+    layer, _, name = rest.partition(".")
+    depth = min(tree.nodes[int(node)].start + int(layer), tree.depth - 1)
+    return f"{side}.layers.{depth}.{name}"

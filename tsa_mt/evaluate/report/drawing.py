@@ -52,7 +52,7 @@ def _in_words(tree: Tree) -> str:
     return (
         f"{plural(len(tree.leaves), 'leaf').replace('leafs', 'leaves')}, "
         f"{plural(tree.layers, 'layer')} in training; the leader keeps {tree.depth} of them "
-        f"({' + '.join(str(node.layers) for node in tree.leader)})."
+        f"({' + '.join(str(node) for node in tree.leader)})."
     )
 
 
@@ -115,19 +115,35 @@ def _box(tree: Tree, node: Node, rows: Dict[int, int], unit: float) -> Html:
         for n in range(1, node.layers)
         if unit >= 7
     ]
-    label = element("text", node.layers, x=x + width / 2, y=y + BOX / 2 + 4.5, class_="layers")
+    label = element("text", str(node), x=x + width / 2, y=y + BOX / 2 + 4.5, class_="layers")
+    span = max(18.0, 8.0 * len(str(node)))
     plate = element(
-        "rect", x=x + width / 2 - 9, y=y + 2, width=18.0, height=BOX - 4, class_="plate"
+        "rect", x=x + (width - span) / 2, y=y + 2, width=span, height=BOX - 4, class_="plate"
     )
     return element(
         "g",
-        element("title", plural(node.layers, "layer")),
+        element("title", _title(node)),
         element("rect", x=x, y=y, width=width, height=BOX, rx=4.0, class_="node"),
         cuts,
         plate if cuts else None,
+        _border(node, x, y, unit),
         label,
         class_=_style(tree, node).strip() or None,
     )
+
+
+def _title(node: Node) -> str:
+    if node.cut is None:
+        return plural(node.layers, "layer")
+    return f"{plural(node.cut, 'encoder layer')}, {plural(node.layers - node.cut, 'decoder layer')}"
+
+
+def _border(node: Node, x: float, y: float, unit: float) -> Optional[Html]:
+    """A line that stands out of the box where the decoder begins."""
+    if node.cut is None:
+        return None
+    border = x + node.cut * unit
+    return element("line", x1=border, x2=border, y1=y - 4, y2=y + BOX + 4, class_="border")
 
 
 def _leaf_labels(tree: Tree, rows: Dict[int, int], unit: float, notes: Dict[int, str]) -> list:

@@ -93,6 +93,7 @@ svg .middle {{ text-anchor: middle }}
 .node {{ fill: var(--node); stroke: var(--soft); stroke-width: 1.2 }}
 .leader .node {{ fill: var(--lead); stroke: var(--c0); stroke-width: 2 }}
 .cut {{ stroke: var(--soft); stroke-width: .6; opacity: .6 }}
+.border {{ stroke: var(--ink); stroke-width: 2 }}
 .plate {{ fill: var(--node) }}
 .leader .plate {{ fill: var(--lead) }}
 .fork {{ fill: var(--soft) }}
