@@ -8,9 +8,8 @@
 
 * ``steps``: a training step is forward, loss, backward and the optimizer's step. The yardstick is
   the plain network under PyTorch's own cross-entropy. Each method's step time in terms of it is
-  divided by its multiply-accumulates in terms of it: 1 means that the tree costs its arithmetic and
-  nothing else. Bar: at most 1.05 on a CPU. What is trained counts three times (forward, and
-  backward to features and to weights), the forward pass of SOKD's frozen teacher once.
+  divided by its floating-point operations in terms of it, as ``tsa-mt plan`` counts them: 1 means
+  that the tree costs its arithmetic and nothing else. Bar: at most 1.05 on a CPU.
 * ``--official NAME=DIR`` runs the step of a paper's own repository, checked out at DIR, in the same
   rounds: its network and its loss. TSA: github.com/Linwenye/Tree-Supervised at ba35668; OKDDip:
   github.com/DefangChen/OKDDip-AAAI2020 at c6a05de.
@@ -48,8 +47,9 @@ plugin.register()
 from tsa_mt.branches import TeacherOutputs  # noqa: E402
 from tsa_mt.head import branch_head  # noqa: E402
 from tsa_mt.objectives.base import Context  # noqa: E402
+from tsa_mt.plan.images import ImageSubject  # noqa: E402
+from tsa_mt.plan.report import Setting, costs  # noqa: E402
 from tsa_mt.vision.augment import PRESETS, crop_and_flip  # noqa: E402
-from tsa_mt.vision.cost import CostRatio, plain_cost, training_cost  # noqa: E402
 from tsa_mt.vision.decode import NUMBERS, training_crop  # noqa: E402
 from tsa_mt.vision.model import TreeClassifier  # noqa: E402
 from tsa_mt.vision.randomness import uniform  # noqa: E402
@@ -182,15 +182,22 @@ def softened_kl(student, teacher):
 
 
 def sokd(backbone: str, teachers: str):
-    """SOKD's step with a teacher of another backbone, and its arithmetic."""
+    """SOKD's step with a teacher of another backbone."""
     teacher = build(teachers, "independent", "chain").as_teacher("untrained")
     model = build(backbone, "sokd", "chain")
     model.branches.bridge = build_bridge(teacher, CLASSES, model.objective.config)
+    return Step(model, partial(tree_loss, teacher=teacher))
 
-    ratio = training_cost(model, teacher) / plain_cost(model)
-    frozen = plain_cost(teacher.model) / plain_cost(model)
-    step = Step(model, partial(tree_loss, teacher=teacher))
-    return step, CostRatio(ratio.parameters, ratio.macs + frozen.macs / 3)
+
+def arithmetic(backbone: str, objective: str, tree: str, teacher: str = "") -> tuple[float, float]:
+    """Trained parameters and operations of an update in terms of the plain network's."""
+    options = {"kd_objective": objective, "tree": tree}
+    subject = ImageSubject(
+        f"tree_{backbone}", options, teacher_arch=teacher and f"tree_{teacher}", batch_size=2
+    )
+    setting = Setting("cpu", "momentum_sgd")
+    own, plain = (costs(s, setting).training for s in (subject, subject.plain()))
+    return own.parameters / plain.parameters, own.flops / plain.flops
 
 
 def report_steps(args) -> None:
@@ -199,9 +206,10 @@ def report_steps(args) -> None:
     first = next(iter(models.values()))
     plain = Step(first.backbone.plain(CLASSES), plain_loss)
     candidates = {"plain": plain, **{n: Step(m, tree_loss) for n, m in models.items()}}
-    costs = {name: training_cost(m) / plain_cost(m) for name, m in models.items()}
+    ratios = {name: arithmetic(args.backbone, name, tree) for name, tree in METHODS.items()}
     if args.teacher:
-        candidates["sokd"], costs["sokd"] = sokd(args.backbone, args.teacher)
+        candidates["sokd"] = sokd(args.backbone, args.teacher)
+        ratios["sokd"] = arithmetic(args.backbone, "sokd", "chain", args.teacher)
     for text in args.official:
         name, _, folder = text.partition("=")
         if name not in OFFICIAL or not Path(folder).is_dir():
@@ -213,29 +221,29 @@ def report_steps(args) -> None:
     size = first.backbone.image_size
     images, target = torch.randn(args.batch, 3, size, size), torch.randint(CLASSES, (args.batch,))
     seconds = timed(candidates, args.rounds, images, target)
-    print_steps(args, costs, seconds)
+    print_steps(args, ratios, seconds)
 
 
-def print_steps(args, costs, seconds) -> None:
+def print_steps(args, ratios, seconds) -> None:
     """The table of `report_steps`."""
     base, missed = seconds["plain"], False
     print(f"plain {args.backbone}, batch {args.batch}: {statistics.median(base):.3f} s a step\n")
     print("| method | parameters | arithmetic | step time | step time / arithmetic | bar |")
     print("|---|---|---|---|---|---|")
-    for name, ratio in costs.items():
+    for name, (parameters, operations) in ratios.items():
         times = [own / plain for own, plain in zip(seconds[name], base)]
-        overhead = statistics.median(times) / ratio.macs
+        overhead = statistics.median(times) / operations
         verdict = "met" if overhead <= BAR else "MISSED"
         missed |= overhead > BAR
         print(
-            f"| {name} | x{ratio.parameters:.2f} | x{ratio.macs:.2f} | x{spread(times)} | "
+            f"| {name} | x{parameters:.2f} | x{operations:.2f} | x{spread(times)} | "
             f"{overhead:.2f} | {verdict} |"
         )
     for name in seconds:
         if name.startswith("official "):
             ours = OFFICIAL[name.split()[1]][0]
-            ratios = [theirs / own for theirs, own in zip(seconds[name], seconds[ours])]
-            print(f"\n{name}: x{spread(ratios)} of our {ours} step")
+            found = [theirs / own for theirs, own in zip(seconds[name], seconds[ours])]
+            print(f"\n{name}: x{spread(found)} of our {ours} step")
     if missed:
         raise SystemExit(1)
 

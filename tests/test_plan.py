@@ -16,7 +16,7 @@ from tsa_mt.head import CHUNK_BYTES
 from tsa_mt.plan.images import ImageSubject
 from tsa_mt.plan.leader import leader_cost
 from tsa_mt.plan.pretence import pretending
-from tsa_mt.plan.report import count, size
+from tsa_mt.plan.report import Setting, costs, count, size
 from tsa_mt.plan.translation import TranslationSubject
 from tsa_mt.plan.update import update_cost
 
@@ -179,6 +179,31 @@ def test_a_big_model_is_planned_without_its_memory():
     assert found.parameters == words * 1024 + 6 * (encoder + decoder)
     assert found.bytes["fp32"] == 4 * found.parameters > 800e6
     assert sum(n for n in allocated if n > 0) < 4e6
+
+
+# trained parameters and operations of an update in terms of the plain network's
+RATIOS = {
+    ("resnet32", "tsa"): (3.47, 2.31),
+    ("resnet32", "okddip"): (3.29, 1.98),
+    ("resnet32", "ahbf"): (7.10, 3.65),
+    ("resnet20", "dml"): (4.0, 4.0),
+}
+
+
+@pytest.mark.parametrize(("backbone", "objective"), RATIOS)
+def test_training_costs_what_the_methods_cost_in_the_literature(backbone, objective):
+    subject = image(objective, batch_size=2, arch=f"tree_{backbone}")
+    setting = Setting("cpu", "momentum_sgd")
+    own, plain = costs(subject, setting), costs(subject.plain(), setting)
+    parameters = own.training.parameters / plain.training.parameters
+    flops = own.training.flops / plain.training.flops
+    assert (round(parameters, 2), round(flops, 2)) == RATIOS[backbone, objective]
+
+
+def test_the_plain_resnet_32_takes_69_million_multiply_accumulates():
+    with pretending("cpu") as meter:
+        found = leader_cost(image("independent", arch="tree_resnet32"), meter)
+    assert found.flops_per_input == pytest.approx(2 * 69.1e6, rel=0.01)
 
 
 @pytest.mark.parametrize("subject", [text(kd_objective="okddip"), image("okddip")])

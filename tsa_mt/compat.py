@@ -47,6 +47,7 @@ class Fix:
         versions: where the defect is found, in words.
         present: tells whether the defect is there; runs nothing slow.
         mend: puts it right by replacing an attribute.
+        issue: number of fairseq's own issue or pull request; 0 where none is known.
     """
 
     name: str
@@ -54,6 +55,27 @@ class Fix:
     versions: str
     present: Callable[[], bool]
     mend: Callable[[], None]
+    issue: int = 0
+
+
+FIXES: list[Fix] = []
+"""In the order in which they are applied, which is that of this file."""
+
+
+def _always() -> bool:
+    return True
+
+
+def fix(
+    name: str, why: str, *, versions: str, when: Callable[[], bool] = _always, issue: int = 0
+) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Declare the function below as the mend of a :class:`Fix`, which has these attributes."""
+
+    def declare(mend: Callable[[], None]) -> Callable[[], None]:
+        FIXES.append(Fix(name, why, versions, when, mend, issue))
+        return mend
+
+    return declare
 
 
 class _Overlay:
@@ -75,6 +97,12 @@ def _not_imported() -> bool:
     return "fairseq" not in sys.modules
 
 
+@fix(
+    "root-logger",
+    "importing fairseq gives the root logger a handler and the level DEBUG (0.12.2: INFO)",
+    versions="every fairseq, where it is not imported yet",
+    when=_not_imported,
+)
 def _import_quietly() -> None:
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
@@ -110,6 +138,13 @@ def checkpoint_classes() -> list:
     return [argparse.Namespace, np.ndarray, np.dtype, *dtypes, *functions]
 
 
+@fix(
+    "checkpoint-classes",
+    "torch.load refuses the Namespace and the NumPy scalars in a fairseq checkpoint, so "
+    "resuming and translating fail",
+    versions="every fairseq, torch 2.6 and later",
+    issue=5603,
+)
 def _allow_checkpoint_classes() -> None:
     torch.serialization.add_safe_globals(checkpoint_classes())
 
@@ -120,6 +155,12 @@ def _loads_unsafely() -> bool:
     return "weights_only=False" in inspect.getsource(checkpoint_utils)
 
 
+@fix(
+    "safe-loading",
+    "checkpoints are loaded as programs (weights_only=False)",
+    versions="fairseq on GitHub since 2025-09",
+    when=_loads_unsafely,
+)
 def _load_safely() -> None:
     from fairseq import checkpoint_utils
 
@@ -152,6 +193,12 @@ def _config_classes() -> list:
     return [*containers, Any, collections.defaultdict, dict, list, int]
 
 
+@fix(
+    "config-broadcast",
+    "resuming in several processes fails: torch.load refuses the OmegaConf classes that rank 0 "
+    "broadcasts",
+    versions="every fairseq, torch 2.6 and later",
+)
 def _allow_config_in_broadcast() -> None:
     from fairseq.distributed import utils
 
@@ -170,6 +217,12 @@ def _allow_config_in_broadcast() -> None:
 TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
 
 
+@fix(
+    "torchrun",
+    "torchrun on CPU divides by zero GPUs, or is ignored so that two jobs write one save-dir; "
+    "in 0.12.2 all its processes take GPU 0",
+    versions="every fairseq",
+)
 def _take_torchrun_environment() -> None:
     from fairseq.distributed import utils
 
@@ -193,6 +246,11 @@ def _take_torchrun_environment() -> None:
     utils._infer_torch_distributed_launch_init = launch
 
 
+@fix(
+    "gloo-on-cpu",
+    "several processes on CPU need --distributed-backend gloo, the default nccl fails",
+    versions="every fairseq",
+)
 def _use_gloo_on_cpu() -> None:
     from fairseq.distributed import utils
 
@@ -209,6 +267,11 @@ def _use_gloo_on_cpu() -> None:
     utils.distributed_init = distributed_init
 
 
+@fix(
+    "ddp-on-cpu",
+    "--ddp-backend pytorch_ddp gives device ids to PyTorch, which refuses them on CPU",
+    versions="every fairseq",
+)
 def _no_device_ids_on_cpu() -> None:
     from fairseq.models import distributed_fairseq_model as module
 
@@ -230,6 +293,14 @@ def _bf16_means_tpu() -> bool:
     return importlib.util.find_spec("torch_xla") is None
 
 
+@fix(
+    "bf16-flag",
+    "--bf16 on the command line means a TPU and crashes without one; with the fix --tpu asks "
+    "for one",
+    versions="every fairseq, where torch_xla is not installed",
+    when=_bf16_means_tpu,
+    issue=4696,
+)
 def _bf16_without_tpu() -> None:
     from fairseq import options
 
@@ -248,6 +319,12 @@ def _bf16_without_tpu() -> None:
     options.parse_args_and_arch = parse
 
 
+@fix(
+    "fp16-on-cpu",
+    "--fp16 asks CUDA for the current device, also on CPU",
+    versions="every fairseq, where there is no GPU",
+    when=lambda: not torch.cuda.is_available(),
+)
 def _flat_parameters_on_cpu() -> None:
     from fairseq.optim import fp16_optimizer
 
@@ -256,6 +333,11 @@ def _flat_parameters_on_cpu() -> None:
     fp16_optimizer.torch = _Overlay(torch, cuda=cuda)
 
 
+@fix(
+    "amp-unscale",
+    "--amp divides gradients by the loss scale twice",
+    versions="every fairseq",
+)
 def _unscale_once() -> None:
     from fairseq.optim.amp_optimizer import AMPOptimizer
 
@@ -282,6 +364,14 @@ FAST_PATH_PARAMETERS = tuple(
 )
 
 
+@fix(
+    "encoder-fast-path",
+    "translating fails in PyTorch's encoder fast path ('Mask Type should be defined'), and its "
+    "parameters without gradients stop --ddp-backend pytorch_ddp",
+    versions="fairseq 0.12.2",
+    when=_has_fast_path,
+    issue=4858,
+)
 def _no_fast_path() -> None:
     from fairseq.modules.transformer_layer import TransformerEncoderLayerBase as Layer
 
@@ -319,6 +409,14 @@ def _drops_last_batch() -> bool:
     return sum(map(len, batches)) < 3
 
 
+@fix(
+    "last-batch",
+    "the last batch is dropped in train, valid, test and generate when its size is not a "
+    "multiple of 8",
+    versions="fairseq-fixed and fairseq on GitHub since 2022-12",
+    when=_drops_last_batch,
+    issue=5036,
+)
 def _keep_last_batch() -> None:
     from fairseq.data import data_utils
 
@@ -345,6 +443,12 @@ def _percentile_fails() -> bool:
     return False
 
 
+@fix(
+    "length-buckets",
+    "--num-batch-buckets calls np.percentile(interpolation=...), which is gone",
+    versions="every fairseq, NumPy 1.22 (warns) and later (fails)",
+    when=_percentile_fails,
+)
 def _translate_percentile() -> None:
     from fairseq.data import data_utils
 
@@ -359,6 +463,12 @@ def _compat_gone() -> bool:
     return not hasattr(np, "compat")
 
 
+@fix(
+    "numpy-compat",
+    "--num-batch-buckets and token blocks use np.compat.long, which is gone",
+    versions="every fairseq, NumPy 2",
+    when=_compat_gone,
+)
 def _give_compat() -> None:
     from fairseq.data import language_pair_dataset, token_block_dataset
 
@@ -385,6 +495,13 @@ def _find_user_dir(user_dir: str, package: str) -> str:
     return package if user_dir == os.path.basename(package) else user_dir
 
 
+@fix(
+    "user-dir",
+    "--user-dir is compared as a string, so a package that is imported already is refused under "
+    "another spelling or through a link",
+    versions="every fairseq",
+    issue=2815,
+)
 def _accept_ourselves() -> None:
     from fairseq import utils
 
@@ -414,6 +531,12 @@ def _accept_ourselves() -> None:
 # --- moving averages ----------------------------------------------------------------------------
 
 
+@fix(
+    "ema-counters",
+    "--store-ema crashes on models with BatchNorm: it multiplies their update counters by a "
+    "fraction",
+    versions="every fairseq that has --store-ema",
+)
 def _copy_integers_into_average() -> None:
     from fairseq.models.ema.ema import EMA
 
@@ -430,133 +553,6 @@ def _copy_integers_into_average() -> None:
         original(self, model, config, device, {*(skip_keys or ()), *counters})
 
     EMA.__init__ = __init__
-
-
-def _always() -> bool:
-    return True
-
-
-FIXES = (
-    Fix(
-        "root-logger",
-        "importing fairseq gives the root logger a handler and the level DEBUG (0.12.2: INFO)",
-        "every fairseq, where it is not imported yet",
-        _not_imported,
-        _import_quietly,
-    ),
-    Fix(
-        "checkpoint-classes",
-        "torch.load refuses the Namespace and the NumPy scalars in a fairseq checkpoint, "
-        "so resuming and translating fail",
-        "every fairseq, torch 2.6 and later",
-        _always,
-        _allow_checkpoint_classes,
-    ),
-    Fix(
-        "safe-loading",
-        "checkpoints are loaded as programs (weights_only=False)",
-        "fairseq on GitHub since 2025-09",
-        _loads_unsafely,
-        _load_safely,
-    ),
-    Fix(
-        "config-broadcast",
-        "resuming in several processes fails: torch.load refuses the OmegaConf classes that rank 0 "
-        "broadcasts",
-        "every fairseq, torch 2.6 and later",
-        _always,
-        _allow_config_in_broadcast,
-    ),
-    Fix(
-        "torchrun",
-        "torchrun on CPU divides by zero GPUs, or is ignored so that two jobs write one save-dir; "
-        "in 0.12.2 all its processes take GPU 0",
-        "every fairseq",
-        _always,
-        _take_torchrun_environment,
-    ),
-    Fix(
-        "gloo-on-cpu",
-        "several processes on CPU need --distributed-backend gloo, the default nccl fails",
-        "every fairseq",
-        _always,
-        _use_gloo_on_cpu,
-    ),
-    Fix(
-        "ddp-on-cpu",
-        "--ddp-backend pytorch_ddp gives device ids to PyTorch, which refuses them on CPU",
-        "every fairseq",
-        _always,
-        _no_device_ids_on_cpu,
-    ),
-    Fix(
-        "bf16-flag",
-        "--bf16 on the command line means a TPU and crashes without one",
-        "every fairseq, where torch_xla is not installed",
-        _bf16_means_tpu,
-        _bf16_without_tpu,
-    ),
-    Fix(
-        "fp16-on-cpu",
-        "--fp16 asks CUDA for the current device, also on CPU",
-        "every fairseq, where there is no GPU",
-        lambda: not torch.cuda.is_available(),
-        _flat_parameters_on_cpu,
-    ),
-    Fix(
-        "amp-unscale",
-        "--amp divides gradients by the loss scale twice",
-        "every fairseq",
-        _always,
-        _unscale_once,
-    ),
-    Fix(
-        "ema-counters",
-        "--store-ema crashes on models with BatchNorm: it multiplies their update counters by a "
-        "fraction",
-        "every fairseq that has --store-ema",
-        _always,
-        _copy_integers_into_average,
-    ),
-    Fix(
-        "encoder-fast-path",
-        "translating fails in PyTorch's encoder fast path ('Mask Type should be defined'), and its "
-        "parameters without gradients stop --ddp-backend pytorch_ddp",
-        "fairseq 0.12.2",
-        _has_fast_path,
-        _no_fast_path,
-    ),
-    Fix(
-        "last-batch",
-        "the last batch is dropped in train, valid, test and generate when its size is not a "
-        "multiple of 8",
-        "fairseq-fixed and fairseq on GitHub since 2022-12",
-        _drops_last_batch,
-        _keep_last_batch,
-    ),
-    Fix(
-        "length-buckets",
-        "--num-batch-buckets calls np.percentile(interpolation=...), which is gone",
-        "every fairseq, NumPy 1.22 (warns) and later (fails)",
-        _percentile_fails,
-        _translate_percentile,
-    ),
-    Fix(
-        "numpy-compat",
-        "--num-batch-buckets and token blocks use np.compat.long, which is gone",
-        "every fairseq, NumPy 2",
-        _compat_gone,
-        _give_compat,
-    ),
-    Fix(
-        "user-dir",
-        "--user-dir is compared as a string, so a package that is imported already is refused "
-        "under another spelling or through a link",
-        "every fairseq",
-        _always,
-        _accept_ourselves,
-    ),
-)
 
 
 def apply(skip: Collection[str] = ()) -> None:

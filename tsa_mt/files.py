@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-StrPath = str | os.PathLike[str]
+PathLike = str | os.PathLike[str]
 
 PARTIAL = ".partial"  # ends the name of a file that is being written
 BLOCK = 1 << 20
@@ -36,7 +36,7 @@ class FileError(OSError):
 
 
 @contextlib.contextmanager
-def whole(path: StrPath, durable: bool = False) -> Iterator[Path]:
+def whole(path: PathLike, durable: bool = False) -> Iterator[Path]:
     """Give a path to fill. It becomes ``path`` when the block ends without an error.
 
     Args:
@@ -72,7 +72,7 @@ def whole(path: StrPath, durable: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def writing(path: StrPath, durable: bool = False) -> Iterator[BinaryIO]:
+def writing(path: PathLike, durable: bool = False) -> Iterator[BinaryIO]:
     """Give a stream of bytes to write. The file is there when the block ends without an error.
 
     Into a device or a pipe the bytes go while they are written.
@@ -93,7 +93,7 @@ def writing(path: StrPath, durable: bool = False) -> Iterator[BinaryIO]:
         yield stream
 
 
-def write_text(path: StrPath, text: str, durable: bool = False) -> None:
+def write_text(path: PathLike, text: str, durable: bool = False) -> None:
     """Write text as UTF-8 with its line ends as they are.
 
     Raises:
@@ -103,7 +103,7 @@ def write_text(path: StrPath, text: str, durable: bool = False) -> None:
         stream.write(text.encode(errors="backslashreplace"))
 
 
-def write_lines(path: StrPath, lines: Iterable[str], durable: bool = False) -> None:
+def write_lines(path: PathLike, lines: Iterable[str], durable: bool = False) -> None:
     """Write lines as UTF-8, each ended by a line feed.
 
     Raises:
@@ -113,7 +113,7 @@ def write_lines(path: StrPath, lines: Iterable[str], durable: bool = False) -> N
         stream.writelines(f"{line}\n".encode() for line in lines)
 
 
-def write_json(path: StrPath, value: Any, sort: bool = False, durable: bool = False) -> None:
+def write_json(path: PathLike, value: Any, sort: bool = False, durable: bool = False) -> None:
     """Write a value as JSON.
 
     Args:
@@ -133,7 +133,7 @@ def write_json(path: StrPath, value: Any, sort: bool = False, durable: bool = Fa
     write_text(path, text + "\n", durable)
 
 
-def read_json(path: StrPath) -> Any:
+def read_json(path: PathLike) -> Any:
     """Read JSON.
 
     Raises:
@@ -151,7 +151,7 @@ def read_json(path: StrPath) -> Any:
         raise ValueError(f"{path} is damaged, it is not JSON: {error}") from error
 
 
-def read_object(path: StrPath) -> dict[str, Any]:
+def read_object(path: PathLike) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -165,7 +165,7 @@ def read_object(path: StrPath) -> dict[str, Any]:
     return value
 
 
-def read_lines(path: StrPath, start: int = 0, stop: int | None = None) -> list[str]:
+def read_lines(path: PathLike, start: int = 0, stop: int | None = None) -> list[str]:
     """Read the lines between two byte offsets. Only a line feed ends a line."""
     with open(path, "rb") as stream:
         stream.seek(start)
@@ -174,7 +174,13 @@ def read_lines(path: StrPath, start: int = 0, stop: int | None = None) -> list[s
     return lines if lines[-1] else lines[:-1]
 
 
-def digest(path: StrPath, algorithm: str = "sha256") -> str:
+def is_replaced(path: PathLike) -> bool:
+    """Whether writing there replaces a file, unlike a device, a pipe or a name that is free."""
+    place = _place(Path(path))
+    return place is not None and place.exists()
+
+
+def digest(path: PathLike, algorithm: str = "sha256") -> str:
     """Compute the checksum of a file, as hexadecimal digits."""
     value = hashlib.new(algorithm)
     with open(path, "rb") as stream:
@@ -208,7 +214,7 @@ def _mode_to_keep(place: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def _copied_through(path: StrPath) -> Iterator[Path]:
+def _copied_through(path: PathLike) -> Iterator[Path]:
     """Give a path elsewhere to fill, for a library that wants a path, and pass its bytes on."""
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder, "content")
@@ -218,7 +224,7 @@ def _copied_through(path: StrPath) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _in_a_sentence(*own: StrPath) -> Iterator[None]:
+def _in_a_sentence(*own: PathLike) -> Iterator[None]:
     """Turn the operating system's errors about the first of our files into a sentence.
 
     Errors that name another file, or that no system call gave, pass.

@@ -21,11 +21,11 @@ from tsa_mt import plugin  # noqa: E402
 
 plugin.register()
 
+from tsa_mt.evaluate.operations import OperationCounter  # noqa: E402
 from tsa_mt.export.checkpoint import load_checkpoint  # noqa: E402
 from tsa_mt.vision.accuracy import PREFIX, accuracy_statistics  # noqa: E402
 from tsa_mt.vision.checkpoint import to_classifier  # noqa: E402
 from tsa_mt.vision.collection import open_collection  # noqa: E402
-from tsa_mt.vision.cost import plain_cost, training_cost  # noqa: E402
 
 BATCH = 500
 CHECKPOINTS = {"best": "checkpoint_best.pt", "last": "checkpoint_last.pt"}
@@ -127,8 +127,25 @@ def costs(model) -> dict:
     """Cost of a step in terms of the plain network's; empty where it depends on a teacher's."""
     if model.objective.needs_teacher:
         return {"parameters_ratio": "", "macs_ratio": ""}
-    ratio = training_cost(model) / plain_cost(model)
-    return {"parameters_ratio": f"{ratio.parameters:.2f}", "macs_ratio": f"{ratio.macs:.2f}"}
+    size = model.backbone.image_size
+    plain = model.backbone.plain(model.num_classes)
+    classifiers = 2 * sum(projection.weight.numel() for projection in model.projections)
+    own = operations(lambda: model(torch.zeros(1, 3, size, size), branches=True)) + classifiers
+    theirs = operations(lambda: plain.eval()(torch.zeros(1, 3, size, size)))
+    parameters = trained(model) / trained(plain)
+    return {"parameters_ratio": f"{parameters:.2f}", "macs_ratio": f"{own / theirs:.2f}"}
+
+
+def operations(run) -> int:
+    """Floating-point operations of a forward pass."""
+    with torch.no_grad(), OperationCounter() as counter:
+        run()
+    return counter.total
+
+
+def trained(network) -> int:
+    """Number of trained parameters."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 def commit() -> str:

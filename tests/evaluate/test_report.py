@@ -241,8 +241,8 @@ def test_damaged_logs_and_certificates_are_said_and_the_rest_is_shown(write_run,
     words = report(folder).words("p")
     assert "leaf 1: " in words and "has no D- lines" in words
     assert "ensemble: 1 translations cannot be set beside 40" in words
-    assert "certificate.json cannot be read" in words
-    assert "x/certificate.json holds no certificate." in words
+    assert "/certificate.json is damaged, it is not JSON: " in words
+    assert "x/certificate.json is damaged: it holds a list, not an object." in words
     assert "translated by leader. The other leaves have not translated it" in words
 
 

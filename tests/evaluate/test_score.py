@@ -361,6 +361,16 @@ def test_a_comet_file_must_be_there_and_be_json(texts, capsys):
     assert "test COMET with comet-compare" in run(capsys, *arguments)[2]
 
 
+def test_a_folder_for_the_json_is_told_in_a_sentence_and_stays_as_it_is(texts, tmp_path, capsys):
+    folder = tmp_path / "adir"
+    folder.mkdir()
+    names = ["--sys", texts / "a", "--ref", texts / "ref", "--json", folder]
+    status, _, error = run(capsys, *names)
+    assert (status, list(folder.iterdir())) == (1, [])
+    assert f"{folder} cannot be written: it is a folder, name a file\n" in error
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_text_needs_references(log, capsys):
     assert "--sys needs --ref" in run(capsys, "--sys", log())[2]
 

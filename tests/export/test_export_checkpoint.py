@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tsa_mt.export.checkpoint import compact, load_checkpoint, options_of, save_checkpoint
+from tsa_mt.files import FileError
 
 
 class Evil:
@@ -90,6 +91,15 @@ def test_a_save_that_fails_leaves_the_old_file_and_no_other(tmp_path):
         save_checkpoint({"model": {"weight": lambda: None}}, tmp_path / "model.pt", force=True)
     assert load_checkpoint(tmp_path / "model.pt")["model"]["weight"].tolist() == [1.0]
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_a_full_disk_is_told_in_a_sentence_though_pytorch_hides_it(monkeypatch):
+    def fail(state, stream):
+        raise RuntimeError("enforce fail at inline_container.cc")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(FileError, match="^/dev/full cannot be written: No space left on device$"):
+        save_checkpoint({"model": {}}, "/dev/full", force=True)
 
 
 def test_compacting_drops_the_storage_behind_a_view_and_keeps_sharing():

@@ -12,8 +12,6 @@ from tsa_mt.objectives.base import Context
 from tsa_mt.vision.augment import CIFAR10
 from tsa_mt.vision.backbone import find_backbone
 from tsa_mt.vision.checkpoint import TrainedClassifier, plain_network
-from tsa_mt.vision.cost import plain_cost, training_cost
-from tsa_mt.vision.teacher import build_bridge
 
 OWN = ["resnet20", "vgg16", "vgg16_mlp", "mobilenetv3_large"]
 BORROWED = ["wrn40_1", "densenet40_12", "mobilenetv2_cifar", "shufflenetv2", "resnet18_cifar"]
@@ -138,43 +136,6 @@ def test_whole_networks_as_peers_share_nothing_not_even_the_stem(build):
     assert not own
     assert "branches.stems.3.0.weight" in dict(model.named_parameters())
     assert reached == {"3"}
-
-
-# parameters and multiply-accumulates of a training step in terms of the plain network's
-RATIOS = {
-    ("resnet32", "tsa"): (3.47, 2.30),
-    ("resnet32", "okddip"): (3.29, 1.98),
-    ("resnet32", "ahbf"): (7.10, 3.64),
-    ("resnet110", "tsa"): (3.47, 2.33),
-    ("vgg16", "tsa"): (3.59, 2.36),
-    ("wrn28_10", "tsa"): (3.48, 2.36),
-    ("resnet18_cifar", "tsa"): (3.87, 2.83),
-    ("resnet20", "dml"): (4.0, 4.0),
-}
-
-
-@pytest.mark.parametrize(("name", "objective"), RATIOS)
-def test_training_costs_what_the_methods_cost_in_the_literature(name, objective, build):
-    if name in ("wrn28_10", "resnet18_cifar"):
-        pytest.importorskip("pytorchcv")
-    model = build(name, classes=100, kd_objective=objective)
-    ratio = training_cost(model) / plain_cost(model)
-    assert (round(ratio.parameters, 2), round(ratio.macs, 2)) == RATIOS[name, objective]
-
-
-def test_a_bridge_costs_its_stage_and_its_classifier_and_needs_its_teacher(build):
-    teacher = build("resnet32", tree="chain", kd_objective="independent").as_teacher("here")
-    model = build("resnet20", tree="chain", kd_objective="sokd")
-    model.branches.bridge = build_bridge(teacher, model.num_classes, model.objective.config)
-    cost, student = training_cost(model, teacher), plain_cost(model)
-    narrow, wide = 9 * 32 * 64 + 32 * 64, 9 * 9 * 64 * 64  # first convolution, shortcut; the rest
-    assert cost.macs - student.macs == 8 * 8 * (narrow + wide) + 64 * model.num_classes
-    with pytest.raises(ValueError, match="objective 'sokd' depends on its teacher"):
-        training_cost(model)
-
-
-def test_the_plain_resnet_32_takes_69_million_multiply_accumulates(build):
-    assert plain_cost(build("resnet32", classes=100)).macs == pytest.approx(69.1e6, rel=0.01)
 
 
 @pytest.mark.parametrize(

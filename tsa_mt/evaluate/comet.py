@@ -5,12 +5,12 @@ and protobuf than this project, so it is not imported: its JSON file is. The fil
 translations, too, and is refused unless they are those that are being scored.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from tsa_mt.evaluate.score import PathLike, Score
+from tsa_mt.evaluate.score import Score
+from tsa_mt.files import PathLike, read_json
 
 
 def read_comet(path: PathLike, hypotheses: Sequence[str], model: str) -> Score:
@@ -46,10 +46,7 @@ def read_comet(path: PathLike, hypotheses: Sequence[str], model: str) -> Score:
 def _read_systems(path: Path) -> Dict[str, List[Dict[str, Any]]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; comet-score writes it with --to_json")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    content = read_json(path)
     systems = content if isinstance(content, dict) else {}
     if not systems or not all(map(_is_system, systems.values())):
         raise ValueError(f"{path} is not what comet-score --to_json writes")

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from tsa_mt.evaluate.run_folder import Result, ResultKey, Run
-from tsa_mt.evaluate.run_record import replace_file
 from tsa_mt.evaluate.score import read_lines, references_digest
 from tsa_mt.evaluate.significance import SAMPLES, paired_bootstrap
 from tsa_mt.evaluate.systems import System, control_of, read_systems
 from tsa_mt.evaluate.tables import Figure, Versus, tabulate, to_csv, to_latex, to_markdown
+from tsa_mt.files import write_text
 
 TESTED = {"BLEU": "bleu", "chrF2": "chrf"}
 """Scores that are tested for significance, and what `paired_bootstrap` calls them."""
@@ -453,7 +453,7 @@ def run(args: argparse.Namespace) -> int:
     text = render(figures, baseline.name, args.format, args.samples)
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        replace_file(Path(args.out), text)
+        write_text(args.out, text)
     else:
         print(text, end="")
     return 0

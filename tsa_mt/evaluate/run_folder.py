@@ -12,14 +12,14 @@ that hold no record are refused; missing curves or results are empty.
 """
 
 import csv
-import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from tsa_mt.evaluate.score import GenerateLog, PathLike, Score, read_generate_log
+from tsa_mt.evaluate.score import GenerateLog, Score, read_generate_log
+from tsa_mt.files import PathLike, read_object
 
 RECORD, CURVES, RESULTS = "run.json", "curves.csv", "results"
 FORMAT = 1
@@ -165,16 +165,6 @@ def read_run(path: PathLike) -> Run:
     return Run(path, _read_record(path), read_curves(path / CURVES), _read_results(path / RESULTS))
 
 
-def _read_json(path: Path) -> Dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError alike
-        raise ValueError(f"{path} is damaged, it is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged: it holds a {type(found).__name__}, not an object")
-    return found
-
-
 def _read_record(folder: Path) -> Dict[str, Any]:
     path = folder / RECORD
     if not path.is_file():
@@ -182,7 +172,7 @@ def _read_record(folder: Path) -> Dict[str, Any]:
             f"{folder} has no {RECORD}; give a run's folder, the --save-dir of a fairseq-train "
             f"that ran with --user-dir tsa_mt"
         )
-    record = _read_json(path)
+    record = read_object(path)
     if record.get("format") != FORMAT:
         raise ValueError(
             f"{path} has format {record.get('format')!r}, and this version of tsa-mt reads format "
@@ -236,7 +226,7 @@ def _read_result(key: ResultKey, files: Dict[str, Path]) -> Result:
     log, path = files.get(".log"), files.get(".json")
     if path is None:
         return Result(key, log=log)
-    report = _read_json(path)
+    report = read_object(path)
     try:
         scores = {entry["name"]: Score(**entry) for entry in report["scores"]}
         references = report["references"]

@@ -7,9 +7,7 @@ in both: figures of updates that are done again are dropped, and every start is 
 ``sessions``.
 """
 
-import json
 import math
-import os
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 from tsa_mt.evaluate.run_folder import COLUMNS, CURVES, FORMAT, RECORD, CurvePoint, read_curves
+from tsa_mt.files import read_object, write_json, write_text
 
 WRITE_SECONDS = 20.0
 """Between two log intervals the record is not written more often than this."""
@@ -103,10 +102,10 @@ class Recorder:
 
     def _earlier_record(self) -> Dict[str, Any]:
         try:
-            found = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+            found = read_object(self.folder / RECORD)
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
+        return found if found.get("format") == FORMAT else {}
 
     def _keep_curves(self) -> List[CurvePoint]:
         """Drops figures of updates that will be done again; what is left of the tracked figure."""
@@ -117,7 +116,7 @@ class Recorder:
             points = []
         points = points if self.update else []
         header = ",".join(COLUMNS) + "\n"
-        replace_file(path, header + "".join(map(_line, points)))
+        write_text(path, header + "".join(map(_line, points)))
         wanted = (self.tracked.split, self.tracked.metric)
         return [point for point in points if (point.split, point.metric) == wanted]
 
@@ -175,8 +174,7 @@ class Recorder:
     def write(self) -> None:
         """Writes run.json anew."""
         self.session.seconds = round(time.monotonic() - self._clock, 3)
-        text = json.dumps(self.record(), indent=2, ensure_ascii=False, allow_nan=False)
-        replace_file(self.folder / RECORD, text + "\n")
+        write_json(self.folder / RECORD, self.record())
         self._written = time.monotonic()
 
     def record(self) -> Dict[str, Any]:
@@ -219,13 +217,6 @@ class Recorder:
             "epoch": point.epoch,
             "checkpoint": self.tracked.checkpoint if saved else None,
         }
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old or the new content, never a part."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _numbers(figures: Mapping[str, Any]) -> Dict[str, float]:

@@ -6,15 +6,13 @@ to it that it is given what it expects: one hypothesis for every reference, in o
 
 import gzip
 import hashlib
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence
 
 from tsa_mt.byte_pieces import has_bytes, join_bytes_in_text
-
-PathLike = Union[str, os.PathLike]
+from tsa_mt.files import PathLike
 
 METRICS = ("bleu", "chrf", "chrf++", "ter")
 DEFAULT_METRICS = ("bleu", "chrf")

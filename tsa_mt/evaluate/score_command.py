@@ -1,8 +1,6 @@
 """``tsa-mt score``: scores of one system, or of several and whether they really differ."""
 
 import argparse
-import json
-import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from tsa_mt.evaluate.significance import (
     paired_bootstrap,
     verdicts,
 )
+from tsa_mt.files import write_json
 
 
 @dataclass(frozen=True)
@@ -289,7 +288,7 @@ def _read_references(args: argparse.Namespace, systems: Sequence[System]) -> Lis
 
 
 def _write_json(args: argparse.Namespace, report: Dict, references: Sequence[List[str]]) -> None:
-    """Writes the scores with what they were computed from; whole or not at all."""
+    """Writes the scores with what they were computed from."""
     conditions: Tuple = (
         ("references", args.ref or "T- lines of the log"),
         ("references_sha256", references_digest(references)),
@@ -299,6 +298,4 @@ def _write_json(args: argparse.Namespace, report: Dict, references: Sequence[Lis
     content = {**report, **dict(conditions)}
     path = Path(args.json)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(path, content)

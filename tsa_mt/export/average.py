@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from tsa_mt.export.checkpoint import (
-    PathLike,
     StateDict,
     compact,
     load_checkpoint,
@@ -23,6 +22,7 @@ from tsa_mt.export.checkpoint import (
     save_checkpoint,
     shapes,
 )
+from tsa_mt.files import PathLike
 
 EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")

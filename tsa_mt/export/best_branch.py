@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from tsa_mt.evaluate.run_folder import CURVES, read_curves
-from tsa_mt.export.checkpoint import PathLike, options_of
+from tsa_mt.export.checkpoint import options_of
+from tsa_mt.files import PathLike
 
 METRIC = re.compile(r"nll_b(\d+)")
 

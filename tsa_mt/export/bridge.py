@@ -11,9 +11,10 @@ from typing import Dict, Optional, Tuple
 
 from torch import Tensor
 
-from tsa_mt.export.checkpoint import PathLike, StateDict, compact, load_checkpoint, options_of
+from tsa_mt.export.checkpoint import StateDict, compact, load_checkpoint, options_of
 from tsa_mt.export.companions import Companions, find_companions
 from tsa_mt.export.leader import PlainTransformer, plain_transformer
+from tsa_mt.files import PathLike
 
 BRIDGE = "bridge"
 PREFIX = "decoder.branches.bridge."

@@ -7,7 +7,6 @@ of every file, so that it can be told later what it is about.
 """
 
 import datetime
-import json
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -20,13 +19,14 @@ import torch
 
 from tsa_mt.evaluate.run_facts import hardware, versions
 from tsa_mt.evaluate.score import Score, score
-from tsa_mt.export.checkpoint import PathLike, SourceFile
+from tsa_mt.export.checkpoint import SourceFile
 from tsa_mt.export.companions import Companions
 from tsa_mt.export.fairseq import write_fairseq
 from tsa_mt.export.folder import README, digest
 from tsa_mt.export.formats import FORMATS
 from tsa_mt.export.leader import PlainTransformer
 from tsa_mt.export.reference import Reference
+from tsa_mt.files import PathLike, write_json
 from tsa_mt.translate import Translator, load_translator
 from tsa_mt.translate.translator import Decoding
 
@@ -221,10 +221,7 @@ def write_certificate(certificate: dict, folder: Path) -> None:
     """Adds the checksums of all files to a certificate and writes it beside them."""
     files = {name: {"bytes": size, "sha256": sha} for name, size, sha in digest(folder)}
     certificate["export"]["files"] = {n: file for n, file in files.items() if n != CERTIFICATE}
-    text = json.dumps(certificate, indent=1, ensure_ascii=False) + "\n"
-    partial = folder / f".{CERTIFICATE}.{os.getpid()}.partial"
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, folder / CERTIFICATE)
+    write_json(folder / CERTIFICATE, certificate)
 
 
 def summary(certificate: dict) -> str:

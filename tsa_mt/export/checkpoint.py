@@ -7,18 +7,17 @@ being read.
 """
 
 import argparse
-import hashlib
 import os
 import pickle
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Tuple, Union
+from typing import Dict, Iterable, List, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
 
 from tsa_mt.compat import allowing, checkpoint_classes
+from tsa_mt.files import PathLike, digest, writing
 
-PathLike = Union[str, os.PathLike]
 StateDict = Dict[str, Tensor]
 
 
@@ -39,16 +38,7 @@ class SourceFile(NamedTuple):
     def of(cls, path: PathLike) -> "SourceFile":
         """Measures a file."""
         path = Path(path)
-        return cls(path, path.stat().st_size, sha256_of(path))
-
-
-def sha256_of(path: PathLike) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    sha256 = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            sha256.update(block)
-    return sha256.hexdigest()
+        return cls(path, path.stat().st_size, digest(path))
 
 
 def load_checkpoint(path: PathLike) -> dict:
@@ -102,7 +92,7 @@ def _why_unreadable(path: Path, error: Exception) -> str:
 
 
 def save_checkpoint(state: dict, path: PathLike, force: bool = False) -> Path:
-    """Writes a checkpoint beside its destination and renames it, so that it is whole or absent.
+    """Writes a checkpoint that is whole or absent.
 
     Args:
         state: The checkpoint's dictionary. Tensors that share memory share it in the file too.
@@ -111,6 +101,7 @@ def save_checkpoint(state: dict, path: PathLike, force: bool = False) -> Path:
 
     Raises:
         FileExistsError: ``path`` exists and ``force`` is not set.
+        FileError: It cannot be written.
     """
     path = Path(path)
     if path.exists() and not force:
@@ -118,15 +109,12 @@ def save_checkpoint(state: dict, path: PathLike, force: bool = False) -> Path:
     if path.is_dir():
         raise FileExistsError(f"{path} is a folder; name a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path, durable=True) as stream:
+        try:
+            torch.save(state, stream)
+        except RuntimeError:  # PyTorch hides what the disk has said: let it say so again
+            os.write(stream.fileno(), bytes(4096))
+            raise
     return path
 
 

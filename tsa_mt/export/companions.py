@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Tuple
 
 from sentencepiece import SentencePieceProcessor
 
-from tsa_mt.files import StrPath
+from tsa_mt.files import PathLike
 
 # The names under which fairseq's `from_pretrained` recognises a subword model by itself.
 SENTENCEPIECE = "sentencepiece.bpe.model"
@@ -44,7 +44,9 @@ class Companions:
         )
 
 
-def find_companions(task: dict, checkpoint: StrPath, data: Optional[StrPath] = None) -> Companions:
+def find_companions(
+    task: dict, checkpoint: PathLike, data: Optional[PathLike] = None
+) -> Companions:
     """Finds the dictionaries and the subword model of a checkpoint.
 
     The subword model is looked for in the data folder, in the folder above it, and in that
@@ -71,7 +73,7 @@ def find_companions(task: dict, checkpoint: StrPath, data: Optional[StrPath] = N
     return Companions(languages, dictionaries, find_subwords(folder, languages))
 
 
-def _data_folder(task: dict, checkpoint: Path, data: Optional[StrPath]) -> Path:
+def _data_folder(task: dict, checkpoint: Path, data: Optional[PathLike]) -> Path:
     """The data-bin: as given, as recorded, or as recorded but relative to where the model lies."""
     if data is not None:
         if not Path(data).is_dir():

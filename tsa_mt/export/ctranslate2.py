@@ -15,13 +15,14 @@ from fairseq.data import Dictionary
 from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor
 
-from tsa_mt.export.checkpoint import PathLike, StateDict
+from tsa_mt.export.checkpoint import StateDict
 from tsa_mt.export.companions import Companions
 from tsa_mt.export.fairseq import stock_weights
 from tsa_mt.export.folder import new_folder, refuse_existing
 from tsa_mt.export.leader import PlainTransformer
 from tsa_mt.export.readme import Usage, write_readme
 from tsa_mt.export.source import read_source
+from tsa_mt.files import PathLike
 
 MODEL = "model.bin"
 QUANTIZATIONS = (

@@ -17,11 +17,12 @@ from fairseq.dataclass import configs
 from fairseq.models import build_model
 from omegaconf import OmegaConf
 
-from tsa_mt.export.checkpoint import PathLike, StateDict, save_checkpoint, shapes
+from tsa_mt.export.checkpoint import StateDict, save_checkpoint, shapes
 from tsa_mt.export.companions import BPE_CODES, SENTENCEPIECE, Companions
 from tsa_mt.export.folder import new_folder
 from tsa_mt.export.leader import PlainTransformer, plain_value
 from tsa_mt.export.readme import Usage, write_readme
+from tsa_mt.files import PathLike
 
 MODEL = "model.pt"
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
-from tsa_mt.export.checkpoint import PathLike, sha256_of
+from tsa_mt import files
+from tsa_mt.files import PathLike
 
 README = "README.md"
 
@@ -93,5 +94,5 @@ def umask() -> int:
 
 def digest(folder: PathLike) -> List[Tuple[str, int, str]]:
     """Name, size in bytes and SHA-256 of every file in a folder, by name."""
-    files = sorted(path for path in Path(folder).iterdir() if path.is_file())
-    return [(path.name, path.stat().st_size, sha256_of(path)) for path in files]
+    found = sorted(path for path in Path(folder).iterdir() if path.is_file())
+    return [(path.name, path.stat().st_size, files.digest(path)) for path in found]

@@ -7,7 +7,6 @@ the end symbol, which is an option. A model that the class cannot represent exac
 Writing needs safetensors only; translating with the folder needs transformers.
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Dict, List
@@ -16,7 +15,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from tsa_mt.export.checkpoint import PathLike, StateDict
+from tsa_mt.export.checkpoint import StateDict
 from tsa_mt.export.companions import SENTENCEPIECE, Companions
 from tsa_mt.export.ctranslate2 import positions
 from tsa_mt.export.fairseq import stock_weights
@@ -24,6 +23,7 @@ from tsa_mt.export.folder import new_folder
 from tsa_mt.export.leader import PlainTransformer
 from tsa_mt.export.readme import Usage, write_readme
 from tsa_mt.export.safetensors import CONFIG, save_tensors
+from tsa_mt.files import PathLike, write_json
 
 MODEL = "model.safetensors"
 MODEL_TYPE = "marian"
@@ -91,8 +91,8 @@ def fill(plain: PlainTransformer, companions: Companions, folder: Path) -> None:
     source, target = (Dictionary.load(str(path)) for path in companions.dictionaries)
     sizes = {"vocab_size": len(source), "decoder_vocab_size": len(target)}
     sharing = {"share_encoder_decoder_embeddings": shared, "tie_word_embeddings": tied}
-    _write_json(folder / CONFIG, {**_configuration(plain.options), **sizes, **sharing})
-    _write_json(folder / GENERATION, _generation())
+    write_json(folder / CONFIG, {**_configuration(plain.options), **sizes, **sharing})
+    write_json(folder / GENERATION, _generation())
     _write_tokenizer(folder, companions, source, target)
 
 
@@ -209,7 +209,7 @@ def _write_tokenizer(
     separate = source.symbols != target.symbols
     for name, dictionary in zip(VOCABULARIES, (source, target), strict=True):
         if separate or name == VOCABULARIES[0]:
-            _write_json(folder / name, {symbol: n for n, symbol in enumerate(dictionary.symbols)})
+            write_json(folder / name, {symbol: n for n, symbol in enumerate(dictionary.symbols)})
     for name, path in zip(SUBWORDS, _subword_models(companions), strict=True):
         shutil.copyfile(path, folder / name)
     settings = {
@@ -221,7 +221,7 @@ def _write_tokenizer(
         "clean_up_tokenization_spaces": False,
         **dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), source.symbols)),
     }
-    _write_json(folder / TOKENIZER, settings)
+    write_json(folder / TOKENIZER, settings)
 
 
 def _subword_models(companions: Companions) -> List[Path]:
@@ -233,11 +233,6 @@ def _subword_models(companions: Companions) -> List[Path]:
         next(path for name, path in found.items() if language in name.split("."))
         for language in companions.languages
     ]
-
-
-def _write_json(path: Path, content: dict) -> None:
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
 
 
 def usage(companions: Companions) -> Usage:

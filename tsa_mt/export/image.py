@@ -7,7 +7,6 @@ are is in ``certificate.json``.
 """
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 from typing import Callable, Dict, NamedTuple, Optional
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from tsa_mt.export.certificate import header, machine, write_certificate
 from tsa_mt.export.checkpoint import SourceFile
 from tsa_mt.export.folder import README, new_folder, refuse_existing
+from tsa_mt.files import write_json, write_text
 from tsa_mt.vision.checkpoint import TrainedClassifier, plain_network, read_classifier
 
 PREPROCESSING = "preprocessing.json"
@@ -194,8 +194,8 @@ def _write_companions(folder: Path, trained: TrainedClassifier, args: argparse.N
         "mean": trained.normalisation.mean,
         "std": trained.normalisation.std,
     }
-    (folder / PREPROCESSING).write_text(json.dumps(preparation, indent=1) + "\n", encoding="utf-8")
-    (folder / README).write_text(_readme(trained, args), encoding="utf-8")
+    write_json(folder / PREPROCESSING, preparation)
+    write_text(folder / README, _readme(trained, args))
 
 
 def _readme(trained: TrainedClassifier, args: argparse.Namespace) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple, Optional, Tuple
 from tsa_mt.export.companions import Companions
 from tsa_mt.export.folder import README
 from tsa_mt.export.leader import PlainTransformer
+from tsa_mt.files import write_text
 
 
 class Usage(NamedTuple):
@@ -55,7 +56,7 @@ def write_readme(
         verdict,
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
-    (folder / README).write_text(text, encoding="utf-8")
+    write_text(folder / README, text)
 
 
 def _origin(plain: PlainTransformer, quantization: Optional[str]) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
@@ -11,8 +10,9 @@ from fairseq.data import Dictionary
 from fairseq.data.data_utils import load_indexed_dataset
 from torch import Tensor
 
-from tsa_mt.evaluate.score import PathLike, read_lines
+from tsa_mt.evaluate.score import read_lines
 from tsa_mt.export.companions import Companions
+from tsa_mt.files import PathLike, read_object
 from tsa_mt.translate.subwords import Codec, find_codec
 
 SENTENCES = 500
@@ -104,7 +104,7 @@ def from_certificate(path: PathLike, companions: Companions) -> Optional[Referen
         ``None`` if there is no such certificate, or its sentences are gone.
     """
     try:
-        origin = json.loads(Path(path).read_text(encoding="utf-8"))["reference"]
+        origin = read_object(path)["reference"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     files = origin.get("files") or []

@@ -5,19 +5,19 @@ and refuses tensors that share memory, so of tied tables one is stored and ``con
 which names mean it. Nothing in the folder can run code.
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Dict, Tuple
 
 from torch import Tensor
 
-from tsa_mt.export.checkpoint import PathLike, StateDict, share_equal_tables
+from tsa_mt.export.checkpoint import StateDict, share_equal_tables
 from tsa_mt.export.companions import Companions
 from tsa_mt.export.fairseq import stock_task, stock_weights
 from tsa_mt.export.folder import new_folder, umask
 from tsa_mt.export.leader import PlainTransformer
 from tsa_mt.export.readme import Usage, write_readme
+from tsa_mt.files import PathLike, read_object, write_json
 
 MODEL = "model.safetensors"
 CONFIG = "config.json"
@@ -59,8 +59,7 @@ def fill(plain: PlainTransformer, companions: Companions, folder: Path) -> None:
         "task": stock_task(plain, companions),
         "shared": aliases,
     }
-    text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    write_json(folder / CONFIG, config)
     for name, source in companions.files.items():
         shutil.copyfile(source, folder / name)
 
@@ -103,10 +102,9 @@ def _without_twins(weights: StateDict) -> Tuple[StateDict, Dict[str, str]]:
 def is_safetensors_folder(folder: PathLike) -> bool:
     """Whether a folder is a ``--to safetensors`` export, and not another tool's."""
     try:
-        config = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+        return read_object(Path(folder) / CONFIG).get("format") == FORMAT
     except (OSError, ValueError):
         return False
-    return isinstance(config, dict) and config.get("format") == FORMAT
 
 
 def read_safetensors(folder: PathLike, branch: int = 0) -> PlainTransformer:
@@ -127,7 +125,7 @@ def read_safetensors(folder: PathLike, branch: int = 0) -> PlainTransformer:
         )
     if branch != 0:
         raise ValueError(f"branch {branch} does not exist: {folder} holds a single branch, 0")
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = read_object(folder / CONFIG)
     weights = _package().load_file(str(folder / MODEL))
     weights.update({alias: weights[name] for alias, name in config["shared"].items()})
     return PlainTransformer(weights=weights, **{part: config[part] for part in _PARTS})

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Optional, Tuple
 
 from tsa_mt.export import safetensors
-from tsa_mt.export.checkpoint import PathLike, SourceFile, load_checkpoint
+from tsa_mt.export.checkpoint import SourceFile, load_checkpoint
 from tsa_mt.export.companions import Companions, find_companions
 from tsa_mt.export.leader import PlainTransformer, plain_transformer
+from tsa_mt.files import PathLike
 
 CHECKPOINT = "model.pt"
 

@@ -15,12 +15,12 @@ from fairseq.data import Dictionary
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor, nn
 
-from tsa_mt.export.checkpoint import PathLike
 from tsa_mt.export.companions import Companions
 from tsa_mt.export.fairseq import stock_model
 from tsa_mt.export.folder import new_folder
 from tsa_mt.export.leader import PlainTransformer
 from tsa_mt.export.readme import Usage, write_readme
+from tsa_mt.files import PathLike
 
 MODEL = "model.ts"
 MAX_LENGTH = 200

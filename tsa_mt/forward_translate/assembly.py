@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from fairseq import options
 from fairseq_cli import preprocess
 
+from tsa_mt.files import write_lines
 from tsa_mt.forward_translate.corpus import Corpus
 from tsa_mt.forward_translate.plan import Shelf
 
@@ -38,7 +38,7 @@ def assemble(
     translations = [_checked(corpus, shelf, split, kept[split]) for split in corpus.splits]
     sources = [corpus.lines(split, 0) for split in corpus.splits]
     for language, parts in zip(corpus.languages, (sources, translations), strict=True):
-        _write_lines(out / f"train.{language}", (line for part in parts for line in part))
+        write_lines(out / f"train.{language}", (line for part in parts for line in part))
     partial = out / f".{DATA}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     _binarise(corpus, out / "train", partial, workers)
@@ -64,13 +64,6 @@ def _checked(corpus: Corpus, shelf: Shelf, split: str, kept: set[int]) -> list[s
             if number in kept:
                 found[number] = reference
     return found
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
-    os.replace(partial, path)
 
 
 def _binarise(corpus: Corpus, prefix: Path, folder: Path, workers: int) -> None:

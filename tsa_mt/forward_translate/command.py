@@ -1,11 +1,11 @@
 """``tsa-mt forward-translate``: a training set with a teacher's translations as its target side."""
 
 import argparse
-import hashlib
 import shlex
 import time
 from pathlib import Path
 
+from tsa_mt.files import digest
 from tsa_mt.forward_translate.assembly import DATA, assemble
 from tsa_mt.forward_translate.corpus import Corpus
 from tsa_mt.forward_translate.plan import Plan, Shelf
@@ -115,20 +115,12 @@ def _plan(args: argparse.Namespace, corpus: Corpus) -> Plan:
     flags = ["--beam", str(args.beam), "--max-tokens", str(args.max_tokens)]
     half = ["--fp16"] if args.fp16 else []
     return Plan(
-        data=[_sha256(corpus.file(split, 0)) for split in corpus.splits],
-        teacher=[_sha256(path) for path in paths],
+        data=[digest(corpus.file(split, 0)) for split in corpus.splits],
+        teacher=[digest(path) for path in paths],
         flags=[*flags, *half, *shlex.split(args.generate)],
         sentences={split: len(corpus.dataset(split, 0)) for split in corpus.splits},
         chunk_sentences=args.chunk_sentences,
     )
-
-
-def _sha256(path: Path) -> str:
-    sha256 = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            sha256.update(block)
-    return sha256.hexdigest()
 
 
 def _refuse_too_long(kept: dict[str, set[int]], limit: int, allowed: bool) -> None:

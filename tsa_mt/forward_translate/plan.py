@@ -6,10 +6,10 @@ mixes the chunks of two runs.
 """
 
 import dataclasses
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from tsa_mt.files import PARTIAL, read_object, write_json, write_lines
 
 CHUNKS = "chunks"
 
@@ -77,9 +77,9 @@ class Shelf:
         self.folder.mkdir(parents=True, exist_ok=True)
         recorded = self.folder / "plan.json"
         if recorded.is_file():
-            self._compare(json.loads(recorded.read_text(encoding="utf-8")))
+            self._compare(read_object(recorded))
         else:
-            _write(recorded, json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+            write_json(recorded, dataclasses.asdict(plan), durable=True)
 
     def _compare(self, recorded: dict) -> None:
         wanted = dataclasses.asdict(self.plan)
@@ -100,8 +100,8 @@ class Shelf:
 
     def put(self, chunk: Chunk, translations: dict[int, str]) -> None:
         """Stores a chunk: a line per sentence, its number and its translation."""
-        lines = [f"{number}\t{translations[number]}\n" for number in sorted(translations)]
-        _write(self._path(chunk), "".join(lines))
+        lines = [f"{number}\t{translations[number]}" for number in sorted(translations)]
+        write_lines(self._path(chunk), lines, durable=True)
 
     def translations(self, split: str) -> list[str | None]:
         """All translations of a split in order; ``None`` where there is none.
@@ -126,12 +126,5 @@ class Shelf:
 
     def tidy(self) -> None:
         """Removes what killed runs left half written; no other worker may be at work."""
-        for path in self.folder.glob(".*.partial"):
+        for path in self.folder.glob(f".*{PARTIAL}"):
             path.unlink()
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)

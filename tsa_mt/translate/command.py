@@ -1,14 +1,18 @@
 """``tsa-mt translate``: raw text in, raw text out, with a checkpoint or with an export."""
 
 import argparse
+import sys
 from pathlib import Path
-from typing import BinaryIO, List
+from typing import BinaryIO, List, Optional
 
+from tqdm import tqdm
+
+from tsa_mt.files import BLOCK, is_replaced
 from tsa_mt.translate.lines import Source, open_source, open_target
-from tsa_mt.translate.progress import Progress
 from tsa_mt.translate.readers import find_reader, load_translator
 from tsa_mt.translate.translator import Decoding, Hypothesis, Translator
 
+PROGRAM = "tsa-mt translate"
 NONE = Hypothesis((), "", float("-inf"))
 """Stands where a search found fewer translations than were asked for."""
 
@@ -103,7 +107,7 @@ def _check(args: argparse.Namespace) -> None:
 def _check_output(path: Path, force: bool) -> None:
     if path.is_dir():
         raise FileExistsError(f"output {path} is a folder; name a file")
-    if path.exists() and not force:
+    if is_replaced(path) and not force:
         raise FileExistsError(f"output {path} exists; pass --force to replace it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder of output {path} does not exist")
@@ -126,20 +130,19 @@ def _load(args: argparse.Namespace) -> Translator:
 
 
 def _translate(translator: Translator, args: argparse.Namespace, stream: BinaryIO) -> None:
-    source, progress = Source(stream), Progress(args.quiet, stream)
-    with open_target(args.output and Path(args.output)) as write:
+    source = Source(stream)
+    with open_target(args.output and Path(args.output)) as write, _bar(stream, args.quiet) as bar:
         for window in source.windows(1 if _typed(stream) else args.window):
             first = source.lines - len(window) + 1
-            _follow(translator, progress, first)
+            _follow(translator, bar, first)
             found = translator.translate(window, args.n_best)
             write(_format(found, args.n_best, first))
-            progress.finish_lines(len(window))
+            bar.update(source.lines - bar.n)  # batches have counted the parts of long lines
     if source.damaged:
-        progress.say(
+        _say(
             f"{source.damaged:,} lines had bytes that are no UTF-8; each such byte is read as "
             f"U+FFFD"
         )
-    progress.summary()
 
 
 def _typed(stream: BinaryIO) -> bool:
@@ -147,21 +150,45 @@ def _typed(stream: BinaryIO) -> bool:
     return stream.isatty()
 
 
-def _follow(translator: Translator, progress: Progress, first: int) -> None:
-    """Lets the translator report by the line numbers of the whole input."""
-    done = [0]
+def _bar(stream: BinaryIO, quiet: bool) -> tqdm:
+    """How many lines are done, on standard error: at once on a terminal, now and then in a log."""
+    pause = 0.5 if sys.stderr.isatty() else 30.0
+    return tqdm(
+        desc=PROGRAM,
+        total=_count_lines(stream),
+        unit=" lines",
+        mininterval=pause,
+        maxinterval=pause,
+        disable=quiet,
+        file=sys.stderr,
+    )
 
-    def on_batch(count: int) -> None:
-        done[0] += count
-        progress.tick(done[0])
+
+def _count_lines(stream: BinaryIO) -> Optional[int]:
+    """Lines that are left in a file; unset for a pipe, which can be read only once."""
+    if not stream.seekable():
+        return None
+    start, lines, block = stream.tell(), 0, b""
+    while more := stream.read(BLOCK):
+        lines, block = lines + more.count(b"\n"), more
+    stream.seek(start)
+    return lines + (not block.endswith(b"\n") if block else 0)
+
+
+def _say(text: str) -> None:
+    tqdm.write(f"{PROGRAM}: {text}", file=sys.stderr)
+
+
+def _follow(translator: Translator, bar: tqdm, first: int) -> None:
+    """Lets the translator report by the line numbers of the whole input."""
 
     def on_long(index: int, pieces: int, parts: int) -> None:
-        progress.say(
+        _say(
             f"warning: line {first + index:,} has {pieces:,} pieces, more than the "
             f"{translator.limit:,} that the model reads; it is translated in {parts:,} parts"
         )
 
-    translator.on_batch, translator.on_long = on_batch, on_long
+    translator.on_batch, translator.on_long = bar.update, on_long
 
 
 def _format(found: List[List[Hypothesis]], n_best: int, first: int) -> List[str]:

@@ -7,13 +7,13 @@ What stays is that CTranslate2 forbids a symbol before it normalises probabiliti
 after, which matters only to a model that gives the end symbol a real chance at the first position.
 """
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterable, Iterator, List, Optional, Sequence
 
 from tsa_mt.export.companions import find_subwords
+from tsa_mt.files import read_json, read_object
 from tsa_mt.translate.subwords import find_codec
 from tsa_mt.translate.translator import Decoding, Scored, Translator
 
@@ -119,7 +119,7 @@ def load(
             f"translate with the checkpoint, or export that branch"
         )
     _require_package()
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    config = read_object(path / "config.json")
     place = data or path
     languages = tuple(config.get(f"{side}_lang") for side in ("source", "target"))
     source, target = (_symbols(path, side) for side in ("source", "target"))
@@ -148,5 +148,5 @@ def _symbols(path: Path, side: str) -> List[str]:
     """The vocabulary of one side."""
     for name in (f"{side}_vocabulary.json", "shared_vocabulary.json"):
         if (path / name).is_file():
-            return json.loads((path / name).read_text(encoding="utf-8"))
+            return read_json(path / name)
     raise FileNotFoundError(f"{path / f'{side}_vocabulary.json'} does not exist; export it again")

@@ -1,6 +1,5 @@
 """Translating with a ``--to huggingface`` folder, through transformers' beam search."""
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
@@ -8,6 +7,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import torch
 
 from tsa_mt.export.huggingface import EOS, PAD, SUBWORDS, TOKENIZER, UNK, VOCABULARIES
+from tsa_mt.files import read_object
 from tsa_mt.translate.subwords import SentencePiece
 from tsa_mt.translate.translator import Decoding, Scored, Translator
 
@@ -78,9 +78,9 @@ def load(
     if threads is not None:
         torch.set_num_threads(threads)
     model = _marian().from_pretrained(str(path)).eval()
-    settings = json.loads((path / TOKENIZER).read_text(encoding="utf-8"))
+    settings = read_object(path / TOKENIZER)
     names = VOCABULARIES if settings["separate_vocabs"] else VOCABULARIES[:1] * 2
-    vocabularies = tuple(json.loads((path / name).read_text(encoding="utf-8")) for name in names)
+    vocabularies = tuple(read_object(path / name) for name in names)
     languages = (settings["source_lang"], settings["target_lang"])
     codec = SentencePiece(path / SUBWORDS[0])
     codec.languages = languages

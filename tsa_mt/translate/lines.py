@@ -1,11 +1,12 @@
 """Reading and writing text by lines that nothing can break: only a line feed ends one."""
 
-import os
 import sys
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterator, List, Optional
+
+from tsa_mt.files import writing
 
 BOM = "\ufeff"
 
@@ -68,35 +69,14 @@ def open_source(path: Optional[Path]) -> Iterator[BinaryIO]:
 def open_target(path: Optional[Path]) -> Iterator[Callable[[List[str]], None]]:
     """A function that writes lines to a file, or to standard output.
 
-    The file is written beside its destination and renamed when the block ends without an error.
-
     Raises:
-        ValueError: The file cannot be written.
+        FileError: The file cannot be written.
     """
     if path is None:
         yield lambda lines: _write(sys.stdout.buffer, lines)
         return
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with _told_in_a_sentence(path):
-            stream = open(beside, "wb")
-        try:
-            yield _told_in_a_sentence(path)(partial(_write, stream))
-        finally:
-            with _told_in_a_sentence(path):
-                stream.close()
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def _told_in_a_sentence(path: Path) -> Iterator[None]:
-    """Turns what the operating system says about writing into an error for people."""
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror or error}") from error
+    with writing(path) as stream:
+        yield partial(_write, stream)
 
 
 def _write(stream: BinaryIO, lines: List[str]) -> None:

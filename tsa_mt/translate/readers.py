@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
-from tsa_mt.files import StrPath, read_object
+from tsa_mt.files import PathLike, read_object
 from tsa_mt.translate.tokenise import Moses, Tokenised
 from tsa_mt.translate.translator import Decoding, Translator
 
@@ -74,7 +74,7 @@ READERS = (
 )
 
 
-def find_reader(path: StrPath) -> Reader:
+def find_reader(path: PathLike) -> Reader:
     """The reader of a path.
 
     Raises:
@@ -96,7 +96,7 @@ def find_reader(path: StrPath) -> Reader:
 
 
 def load_translator(
-    path: StrPath,
+    path: PathLike,
     *,
     branch: int = 0,
     beam: int = 5,
@@ -105,7 +105,7 @@ def load_translator(
     batch_tokens: int = 4000,
     max_length: int = 200,
     min_length: int = 1,
-    data: Optional[StrPath] = None,
+    data: Optional[PathLike] = None,
     moses: bool = False,
     split_hyphens: bool = False,
     lowercase: bool = False,

@@ -1,11 +1,11 @@
 """Certificates of exports that lie in a run's folder: what was exported, and did it change?"""
 
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from tsa_mt.evaluate.report.markup import Html, element, join, missing, table
 from tsa_mt.evaluate.report.wording import memory, number
+from tsa_mt.files import read_object
 
 CERTIFICATE = "certificate.json"
 
@@ -15,14 +15,9 @@ def read_certificates(folder: Path) -> Tuple[List[Tuple[Path, Dict[str, Any]]], 
     found, damaged = [], []
     for path in sorted(folder.rglob(CERTIFICATE)):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            found.append((path.relative_to(folder), read_object(path)))
         except (OSError, ValueError) as error:
-            damaged.append(f"{path.relative_to(folder)} cannot be read: {error}.")
-            continue
-        if isinstance(content, dict):
-            found.append((path.relative_to(folder), content))
-        else:
-            damaged.append(f"{path.relative_to(folder)} holds no certificate.")
+            damaged.append(f"{error}.")
     return found, damaged
 
 

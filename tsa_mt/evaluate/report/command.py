@@ -1,11 +1,11 @@
 """``tsa-mt report``: one page about one or several training runs."""
 
 import argparse
-import os
 from pathlib import Path
 
 from tsa_mt.evaluate.report.comparison import read_group
 from tsa_mt.evaluate.report.page import GENERATOR, build_page
+from tsa_mt.files import write_text
 
 _SIGN = f'content="{GENERATOR} '
 _SIGN_WITHIN = 2000
@@ -48,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{', '.join(twice)} is named twice; give every run once")
     page = build_page(read_group(args.runs), args.samples)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, out)
+    write_text(out, page)
     print(f"{out}: {len(args.runs)} run(s), {len(page.encode()):,} bytes; open it in a browser")
     return 0
 
