@@ -160,7 +160,7 @@ def work_off(args: argparse.Namespace, place: Place, now: Dict[str, str]) -> Non
     """Takes runs until none is left that can be taken; the list is read anew before each."""
     while True:
         hours = (args.until - time.time()) / 3600
-        run = next_run(read_runs(args.runs), place, now, args.mix, hours)
+        run = next_run(wanted(args), place, now, args.mix, hours)
         if run is None:
             say(f"nothing left to take in {min(hours, 9999):.2f} hours; --list says why")
             return
@@ -172,6 +172,18 @@ def work_off(args: argparse.Namespace, place: Place, now: Dict[str, str]) -> Non
         except (RuntimeError, ValueError, OSError) as error:
             _write(note(place, run, "failed"), f"{error}\n")
             say(f"{run.name}: failed: {error}")
+
+
+def wanted(args: argparse.Namespace) -> List[Run]:
+    """The runs of the list that were asked for.
+
+    Raises:
+        ValueError: None has that text in its name.
+    """
+    found = [run for run in read_runs(args.runs) if args.only in run.name]
+    if not found:
+        raise ValueError(f"no run of {args.runs} has '{args.only}' in its name; --list shows them")
+    return found
 
 
 def say(text: str) -> None:
@@ -270,7 +282,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         settle(args.core)
         now = conditions()
         if args.list:
-            print("\n".join(states(read_runs(args.runs), place, now, args.mix)))
+            print("\n".join(states(wanted(args), place, now, args.mix)))
             return 0
         if not args.data.is_dir():
             raise ValueError(f"there are no data in {args.data}; give --data or TSA_MT_DATA")

@@ -262,7 +262,8 @@ def record(run: Run, folder: Path, place: Place, conditions: Dict[str, str]) -> 
     facts = {
         **{"name": run.name, "system": run.system, "question": run.question, **conditions},
         "corpus": run.corpus._asdict() if run.corpus else None,
-        "command": run.command or shlex.join(("fairseq-train", *run.flags, f"--seed={run.seed}")),
+        "command": run.command
+        or shlex.join(("fairseq-train", *run.flags, "--seed", str(run.seed))),
         "continues": run.continues or None,
         "training_seconds": _spent(folder),
         "recorded": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
