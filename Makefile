@@ -2,6 +2,7 @@
 # make demo    the main job end to end, into ./demo-out
 # make test    the test suite
 # make lint    style checks
+# make evidence   the tables of docs/results/small-data.md from its records, without training
 #
 # PYTHON=...   the Python to build .venv from (3.10 or later). A torch that it already has is used
 #              as it is and never replaced.
@@ -15,7 +16,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test lint
+.PHONY: help .venv demo test lint evidence
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -79,3 +80,6 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+
+evidence: $(STAMP)
+	$(BIN)/python benchmarks/evidence/tables.py

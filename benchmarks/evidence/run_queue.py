@@ -46,6 +46,8 @@ def waits_for(run: Run, place: Place, now: Dict[str, str], mix: bool) -> str:
     failed = note(place, run, "failed")
     if failed.exists():
         return f"failed ({failed}): {failed.read_text(encoding='utf-8').strip()}"
+    if run.missing:
+        return f"the toolkit lacks {run.missing}"
     if run.predecessor and not is_recorded(place.records, run.predecessor):
         return f"goes on from {run.predecessor}, which is not recorded"
     if run.predecessor and not place.run(run.predecessor).is_dir():

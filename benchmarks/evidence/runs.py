@@ -60,6 +60,7 @@ class Run:
         continues: Name of a system whose run of this seed is trained on.
         leaves: Leaves that translate: 0 is the leader, -1 the ensemble.
         gate: What must be recorded first.
+        missing: What the toolkit does not have yet and this run needs; empty if it has all.
     """
 
     system: str
@@ -72,6 +73,7 @@ class Run:
     continues: str = ""
     leaves: Tuple[int, ...] = (0,)
     gate: Optional[Gate] = None
+    missing: str = ""
 
     @property
     def name(self) -> str:
@@ -112,7 +114,7 @@ def _block(block: Dict[str, Any], common: str) -> List[Run]:
 
 def _system(name: str, entry: Dict[str, Any], before: str) -> List[Run]:
     known = {"question", "hours", "seeds", "sentences", "vocabulary", "gate"}
-    known |= {"flags", "command", "continues", "leaves"}
+    known |= {"flags", "command", "continues", "leaves", "missing"}
     if entry.keys() - known:
         odd = ", ".join(sorted(entry.keys() - known))
         raise ValueError(f"{name} has the entry {odd}; known are {', '.join(sorted(known))}")
@@ -126,11 +128,9 @@ def _system(name: str, entry: Dict[str, Any], before: str) -> List[Run]:
             "leaves": tuple(entry.get("leaves", (0,))),
         }
     )
-    gate = Gate(**entry["gate"]) if "gate" in entry else None
-    return [
-        Run(name, seed, entry["question"], entry["hours"], gate=gate, **own)
-        for seed in entry["seeds"]
-    ]
+    own["gate"] = Gate(**entry["gate"]) if "gate" in entry else None
+    own["missing"] = entry.get("missing", "")
+    return [Run(name, seed, entry["question"], entry["hours"], **own) for seed in entry["seeds"]]
 
 
 def validation_bleu(records: Path, system: str, leaf: int) -> List[float]:

@@ -100,7 +100,7 @@ def own_command(run: Run, place: Place) -> str:
     """A run's own shell command with its places filled in."""
     words = {"root": ROOT, "data": place.data, "work": place.work, "run": place.run(run.name)}
     quoted = {name: shlex.quote(str(path)) for name, path in words.items()}
-    return run.command.format(seed=run.seed, **quoted)
+    return run.command.format(system=run.system, seed=run.seed, **quoted)
 
 
 def _take_over(before: Path, folder: Path) -> None:
@@ -186,7 +186,9 @@ def hypotheses(log: Path, corpus: Path) -> List[Tuple[str, str]]:
     found: Dict[int, Tuple[str, str]] = {}
     with open(log, encoding="utf-8", newline="\n") as file:
         for match in filter(None, map(_HYPOTHESIS.match, file)):
-            found.setdefault(int(match[1]), (match[2], codec.decode(match[3].split())))
+            found.setdefault(
+                int(match[1]), (f"{float(match[2]):.3f}", codec.decode(match[3].split()))
+            )
     wanted = sum(LINES[name] for name in DECODED)
     if sorted(found) != list(range(wanted)):
         raise ValueError(f"{log} has {len(found):,} of {wanted:,} sentences; decode again")
@@ -229,12 +231,13 @@ def sections(
 
 def scores(texts: Sequence[str], references: Sequence[str], name: str) -> Dict[str, object]:
     """What ``tsa-mt score --json`` writes, the references named as `tables.py` lays them out."""
-    from tsa_mt.evaluate.score import score
+    from tsa_mt.evaluate.score import references_digest, score
 
     return {
         "system": name,
         "scores": [asdict(entry) for entry in score(texts, [references])],
         "references": [f"references/{name}.{LANGUAGES[1]}"],
+        "references_sha256": references_digest([references]),
         "sentences": len(texts),
         "reference_sets": 1,
     }
@@ -255,7 +258,9 @@ def record(run: Run, folder: Path, place: Place, conditions: Dict[str, str]) -> 
     target = place.records / run.name
     partial = target.with_name(f".{run.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(folder / "results", partial / "results")
+    partial.mkdir(parents=True)
+    if (folder / "results").is_dir():
+        shutil.copytree(folder / "results", partial / "results")
     for name in ("run.json", "curves.csv"):
         text = (folder / name).read_text(encoding="utf-8")
         (partial / name).write_text(_portable(text, place), encoding="utf-8")

@@ -1,5 +1,6 @@
 """Reading what a training and its evaluation left in a folder."""
 
+import gzip
 import json
 import math
 
@@ -58,6 +59,14 @@ def test_translations_without_scores_and_scores_without_translations_are_read(fo
     assert len(results[ResultKey("best", 0, "test_a")].translations().hypotheses) == 40
     with pytest.raises(FileNotFoundError, match="no log of the translations of test_b by model 'b"):
         results[ResultKey("best", 0, "test_b")].translations()
+
+
+def test_a_compressed_log_is_read_like_a_plain_one(folder):
+    log = folder / "results" / "best.test_a.log"
+    before = read_run(folder).results[ResultKey("best", 0, "test_a")].translations()
+    log.with_suffix(".log.gz").write_bytes(gzip.compress(log.read_bytes()))
+    log.unlink()
+    assert read_run(folder).results[ResultKey("best", 0, "test_a")].translations() == before
 
 
 def test_a_folder_without_a_record_is_refused(tmp_path):

@@ -111,7 +111,7 @@ def test_a_gate_opens_when_the_recorded_difference_is_large_enough(
     evidence, listed, place, bleu, expected
 ):
     gate = {"better": "a", "than": "c", "by": 0.5, "leaf": -1}
-    runs = [run for run in listed(b={"gate": gate, "seeds": [1]})]
+    runs = listed(b={"gate": gate, "seeds": [1]})
     assert next_name(evidence, runs, place) is None
     reason = evidence("run_queue").waits_for(runs[0], place, HERE, False)
     assert "must be 0.5 validation BLEU above c: not recorded yet" in reason
@@ -130,6 +130,13 @@ def test_a_run_that_goes_on_from_another_waits_for_its_record_and_needs_its_chec
     assert "whose checkpoints are not here" in waits_for(run, place, HERE, False)
     place.run("a-s1").mkdir(parents=True)
     assert waits_for(run, place, HERE, False) == ""
+
+
+def test_a_run_that_needs_what_the_toolkit_lacks_waits(evidence, listed, place):
+    run = listed(a={"missing": "objective simcut"})[0]
+    assert evidence("run_queue").waits_for(run, place, HERE, False) == (
+        "the toolkit lacks objective simcut"
+    )
 
 
 def test_a_run_begun_at_another_commit_is_not_gone_on_with(evidence, listed, place):
@@ -229,7 +236,7 @@ def small(evidence, monkeypatch, tmp_path):
     from tsa_mt.translate.subwords import SentencePiece
 
     training, corpus = evidence("training"), evidence("corpus")
-    sizes = {name: 1 for name in corpus.TEST_SETS} | {corpus.VALID: 2}
+    sizes = dict.fromkeys(corpus.TEST_SETS, 1) | {corpus.VALID: 2}
     monkeypatch.setattr(training, "LINES", sizes)
     monkeypatch.setattr(SentencePiece, "__init__", lambda self, path: None)
     raw = tmp_path / "corpus" / "raw"
@@ -244,8 +251,8 @@ def test_byte_pieces_are_joined_and_the_first_hypothesis_counts(evidence, small,
     lines = [f"H-{n}\t-0.{n}\t{text}\n" for n, text in enumerate(pieces)]
     log.write_text("".join([*reversed(lines), "H-0\t-9\t▁null\n"]), encoding="utf-8")
     found = evidence("training").hypotheses(log, small)
-    assert found[0] == ("-0.0", "eins")
-    assert found[2] == ("-0.2", "ein Hund läuft")
+    assert found[0] == ("-0.000", "eins")
+    assert found[2] == ("-0.200", "ein Hund läuft")
 
 
 def test_a_missing_sentence_is_refused(evidence, small, tmp_path):

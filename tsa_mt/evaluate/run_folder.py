@@ -5,7 +5,7 @@ A run's folder is the ``--save-dir`` of ``fairseq-train``:
     RUN/run.json     the record: method, options, seed, data, commit, versions, costs, best
     RUN/curves.csv   every figure that was logged, one a line: update,epoch,split,metric,value
     RUN/results/     MODEL[.branchK].TEST_SET.{json,log}: scores of `tsa-mt score --json` and
-                     the output of `fairseq-generate` they were computed from
+                     the output of `fairseq-generate` they were computed from (also as .log.gz)
 
 The first two are written while training goes on, so that a run can be read at any time. Folders
 that hold no record are refused; missing curves or results are empty.
@@ -26,7 +26,9 @@ FORMAT = 1
 COLUMNS = ("update", "epoch", "split", "metric", "value")
 ENSEMBLE = -1
 
-_RESULT = re.compile(r"(?P<model>[^.]+)(\.branch(?P<branch>-?\d+))?\.(?P<set>.+)\.(json|log)")
+_RESULT = re.compile(
+    r"(?P<model>[^.]+)(\.branch(?P<branch>-?\d+))?\.(?P<set>.+)\.(json|log(\.gz)?)"
+)
 
 
 class CurvePoint(NamedTuple):
@@ -218,7 +220,7 @@ def _read_results(folder: Path) -> Dict[ResultKey, Result]:
         match = _RESULT.fullmatch(path.name)
         if match and not path.name.startswith("."):
             key = ResultKey(match["model"], int(match["branch"] or 0), match["set"])
-            files.setdefault(key, {})[path.suffix] = path
+            files.setdefault(key, {})[path.suffix.replace(".gz", ".log")] = path
     return {key: _read_result(key, found) for key, found in files.items()}
 
 
