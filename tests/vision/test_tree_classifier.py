@@ -126,6 +126,42 @@ def test_every_node_runs_once_for_all_its_leaves(build):
     assert calls == ["leader"] * 9
 
 
+def plain_after_a_step(backbone, model, batch):
+    """The plain network with the leader's weights after it has seen a batch, trained on it."""
+    plain = find_backbone(backbone).plain(10).train()
+    leader = {k: v for k, v in model.state_dict().items() if "branches." not in k}
+    plain.load_state_dict(leader, strict=True)
+    loss = torch.nn.functional.cross_entropy(plain(batch), torch.arange(len(batch)))
+    torch.optim.SGD(plain.parameters(), lr=0.1).step(lambda: (loss.backward(), loss)[1])
+    return plain.state_dict()
+
+
+@pytest.mark.parametrize("own_augmentation", ["yes", "no"])
+@pytest.mark.parametrize("notation", ["0(9,9,9)", "0(9,0(9,9))", "0(0(9,9),9)"])
+def test_without_shared_layers_a_step_leaves_the_leader_as_it_leaves_the_plain_network(
+    notation, own_augmentation, build
+):
+    options = {"kd_objective": "independent", "branch_projection": "separate"}
+    model = build(tree=notation, **options).train()
+    batch = images()
+    expected = plain_after_a_step("resnet20", model, batch)
+    views = [images(seed=seed) for seed in (2, 3)] if own_augmentation == "yes" else []
+    stems = []
+    first = next(module for module in model.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_hook(lambda *_: stems.append(1))
+    outputs = model(batch, more_views=views, branches=True)
+    logits = [
+        torch.nn.functional.linear(feature, projection.weight, projection.bias)
+        for feature, projection in zip(outputs.features, model.projections, strict=True)
+    ]
+    target = torch.arange(len(batch))
+    loss = sum(torch.nn.functional.cross_entropy(leaf, target) for leaf in logits)
+    torch.optim.SGD(model.parameters(), lr=0.1).step(lambda: (loss.backward(), loss)[1])
+    assert stems == [1]
+    for name, tensor in expected.items():
+        torch.testing.assert_close(model.state_dict()[name], tensor, rtol=1e-6, atol=1e-6, msg=name)
+
+
 def test_whole_networks_as_peers_share_nothing_not_even_the_stem(build):
     model = build(tree="peers")
     outputs = model(images(), branches=True)

@@ -109,7 +109,8 @@ class TreeRunner:
         """Features, maps and the trunk of every leaf.
 
         Each node runs once. Given an image per leaf, each runs once for every leaf above it, so
-        that batch norms see the views one at a time.
+        that batch norms see the views one at a time. A view does not pass through what its leaf
+        shares no layers with: the leader's stem sees other views only where its layers do.
 
         Args:
             images: ``(batch, 3, height, width)``, what the leader sees.
@@ -117,7 +118,7 @@ class TreeRunner:
         """
         if more_views:
             views = zip(self.tree.paths, [images, *more_views], strict=True)
-            states = [self._states(view, path) for path, view in views]
+            states = [self._states(view, self._from_the_image(path)) for path, view in views]
         else:
             states = [self._states(images, self.tree.nodes)] * len(self.tree.leaves)
         maps, features = [], []
@@ -158,6 +159,11 @@ class TreeRunner:
         if leaf == 0:
             return self.leader.top, self.leader.pool
         return self.branches.tops[str(leaf)], self.branches.pools[str(leaf)]
+
+    def _from_the_image(self, path: Sequence[Node]) -> Sequence[Node]:
+        """The nodes of a path from the one on that reads the image."""
+        own = [n for n, node in enumerate(path) if str(node.index) in self.branches.stems]
+        return path[own[0] :] if own else path
 
     def _states(self, images: Tensor, nodes: Sequence[Node]) -> Dict[int, Tensor]:
         """The map at the end of each of these nodes, by node index; parents come first."""
