@@ -79,8 +79,14 @@ def test_the_subword_model_of_a_prepared_corpus_is_found(data, toy):
     assert companions.subwords["sentencepiece.bpe.model"].parent == data.parent / "subword"
 
 
+def write_dictionary(data, symbols):
+    for language in ("xx", "yy"):
+        (data / f"dict.{language}.txt").write_text("".join(f"{word} 9\n" for word in symbols))
+
+
 def test_bpe_codes_are_taken_too(data):
-    (data / "bpe.codes").write_text("#version: 0.2\na b\n")
+    write_dictionary(data, ["ab@@", "abc", "a@@", "b", "madeupword0001"])
+    (data / "bpe.codes").write_text("#version: 0.2\na b\nab c</w>\n")
     companions = find_companions(PAIR, data / "model.pt", data)
     assert companions.subwords == {"bpecodes": data / "bpe.codes"}
     assert companions.bpe == "subword_nmt"
@@ -99,3 +105,36 @@ def test_several_subword_models_are_refused_by_name(data, toy):
         shutil.copy(toy.pieces, data / name)
     with pytest.raises(ValueError, match=r"several subword models \(spm32k.model, spm8k.model\)"):
         find_companions(PAIR, data / "model.pt", data)
+
+
+def test_codes_that_make_other_pieces_than_the_dictionary_s_are_refused(data):
+    write_dictionary(data, ["ab@@", "xyz", "a@@", "b"])
+    (data / "bpe.codes").write_text("#version: 0.2\na b\nab c</w>\n")
+    with pytest.raises(ValueError, match="bpe.codes is not the subword model .* makes 50% of its"):
+        find_companions(PAIR, data / "model.pt", data)
+
+
+def test_a_stray_model_beside_the_dictionary_is_refused_and_one_above_passed_over(data, toy):
+    write_dictionary(data, ["Ha@@", "us", "Bau@@", "me"])
+    shutil.copy(toy.pieces, data.parent / "another-project.model")
+    assert find_companions(PAIR, data / "model.pt", data).subwords == {}
+    shutil.copy(toy.pieces, data)
+    with pytest.raises(ValueError, match="makes 0% of its pieces; put the right one there as"):
+        find_companions(PAIR, data / "model.pt", data)
+
+
+def test_of_two_folders_above_the_one_whose_model_fits_is_taken(data, toy):
+    (data.parent / "subword").mkdir()
+    shutil.copy(toy.pieces, data.parent / "subword" / "spm.model")
+    (data.parent / "codes").write_text("#version: 0.2\nq q\n")
+    (data.parent / "other.codes").write_text("#version: 0.2\nz z\n")
+    found = find_companions(PAIR, data / "model.pt", data).subwords
+    assert found == {"sentencepiece.bpe.model": data.parent / "subword" / "spm.model"}
+
+
+def test_a_stray_model_above_does_not_hide_the_codes_beside_it(data, toy):
+    write_dictionary(data, ["ab@@", "abc"])
+    shutil.copy(toy.pieces, data.parent / "another-project.model")
+    (data.parent / "codes").write_text("#version: 0.2\na b\nab c</w>\n")
+    found = find_companions(PAIR, data / "model.pt", data).subwords
+    assert found == {"bpecodes": data.parent / "codes"}

@@ -3,10 +3,9 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
-from sentencepiece import SentencePieceProcessor
-
+from tsa_mt.export.pieces import SHARE, is_sentencepiece, share_made
 from tsa_mt.files import PathLike
 
 # The names under which fairseq's `from_pretrained` recognises a subword model by itself.
@@ -70,7 +69,14 @@ def find_companions(
             f"dictionary {' and '.join(missing)} does not exist; "
             f"name the folder that holds it with --data"
         )
-    return Companions(languages, dictionaries, find_subwords(folder, languages))
+    subwords = find_subwords(folder, languages, _symbols(dictionaries[0]))
+    return Companions(languages, dictionaries, subwords)
+
+
+def _symbols(dictionary: Path) -> List[str]:
+    """The symbols of a fairseq dictionary, which end before the count."""
+    lines = dictionary.read_text(encoding="utf-8").split("\n")
+    return [line.removesuffix(" #fairseq:overwrite").rpartition(" ")[0] for line in lines if line]
 
 
 def _data_folder(task: dict, checkpoint: Path, data: Optional[PathLike]) -> Path:
@@ -105,42 +111,67 @@ def _languages(task: dict, folder: Path) -> Tuple[str, str]:
     return source, target
 
 
-def find_subwords(folder: Path, languages: Tuple[str, str], above: bool = True) -> Dict[str, Path]:
+def find_subwords(
+    folder: Path, languages: Tuple[str, str], symbols: Sequence[str], above: bool = True
+) -> Dict[str, Path]:
     """The subword model in the nearest folder that has one.
 
     Args:
         folder: Where to look first.
         languages: Source and target, which may be in the names of two models.
+        symbols: The source dictionary's. A model above the folder that does not make these pieces
+            belongs to something else and is passed over.
         above: Whether to look in the folder above it, and in that folder's ``subword``, too.
 
     Returns:
         Paths by the names they get in an export; empty if there is none.
 
     Raises:
-        ValueError: Several subword models compete.
+        ValueError: Several subword models compete, or that of the folder is not the dictionary's.
     """
+    models, codes = _subword_files(folder)
+    if models or codes:
+        chosen = _single_or_pair(models or codes, languages)
+        _refuse_foreign(_of_source(chosen, languages), symbols)
+        return chosen
     parent = folder.resolve().parent
-    for place in (folder, *((parent, parent / "subword") if above else ())):
-        models = [path for path in sorted(place.glob("*.model")) if _is_sentencepiece(path)]
-        if models:
-            return _single_or_pair(models, SENTENCEPIECE, languages)
-        codes = sorted({path for pattern in _CODES for path in place.glob(pattern)})
-        if codes:
-            return _single_or_pair(codes, BPE_CODES, languages)
+    for place in (parent, parent / "subword") if above else ():
+        for files in _subword_files(place):
+            found = [path for path in files if _may_belong(path, languages, symbols)]
+            if found:
+                return _single_or_pair(found, languages)
     return {}
 
 
-def _is_sentencepiece(path: Path) -> bool:
-    """Whether a file can be loaded as a SentencePiece model (others are called ``.model`` too)."""
-    try:
-        SentencePieceProcessor(model_file=str(path))
-    except (OSError, RuntimeError):
-        return False
-    return True
+def _subword_files(place: Path) -> Tuple[List[Path], List[Path]]:
+    """The SentencePiece models of a folder, and its codes of subword-nmt."""
+    models = [path for path in sorted(place.glob("*.model")) if is_sentencepiece(path)]
+    return models, sorted({path for pattern in _CODES for path in place.glob(pattern)})
 
 
-def _single_or_pair(found: List[Path], name: str, languages: Tuple[str, str]) -> Dict[str, Path]:
-    """A joint model under ``name``, or one model per language under the names they have."""
+def _may_belong(path: Path, languages: Tuple[str, str], symbols: Sequence[str]) -> bool:
+    """Whether it makes the source's pieces, or is called after the target language."""
+    return languages[1] in path.name.split(".") or share_made(path, symbols) >= SHARE
+
+
+def _of_source(found: Dict[str, Path], languages: Tuple[str, str]) -> Path:
+    """The model of the source language, where there is one for each."""
+    tagged = [path for name, path in found.items() if languages[0] in name.split(".")]
+    return [*tagged, *found.values()][0]
+
+
+def _refuse_foreign(model: Path, symbols: Sequence[str]) -> None:
+    share = share_made(model, symbols)
+    if share < SHARE:
+        raise ValueError(
+            f"{model} is not the subword model that the dictionary was made with: it makes "
+            f"{share:.0%} of its pieces; put the right one there as {SENTENCEPIECE} or {BPE_CODES}"
+        )
+
+
+def _single_or_pair(found: List[Path], languages: Tuple[str, str]) -> Dict[str, Path]:
+    """A joint model under fairseq's name, or one per language under the names they have."""
+    name = SENTENCEPIECE if found[0].suffix == ".model" else BPE_CODES
     named = [path for path in found if path.name == name]
     if len(found) == 1 or named:
         return {name: (named or found)[0]}

@@ -123,7 +123,7 @@ def load(
     place = data or path
     languages = tuple(config.get(f"{side}_lang") for side in ("source", "target"))
     source, target = (_symbols(path, side) for side in ("source", "target"))
-    subwords = find_subwords(place, languages, above=data is not None)
+    subwords = find_subwords(place, languages, source, above=data is not None)
     codec = find_codec(subwords, languages, source, place)
     limit = config.get("max_source_positions", POSITIONS) - 1
     threads = threads or _default_threads()

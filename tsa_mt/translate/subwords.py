@@ -9,12 +9,11 @@ from sentencepiece import SentencePieceProcessor
 
 from tsa_mt.byte_pieces import join_bytes
 from tsa_mt.export.companions import BPE_CODES, SENTENCEPIECE
+from tsa_mt.export.pieces import JOINT, META
 
 # C0 and C1 controls and Unicode's own line ends: white space that would break lines or columns.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 SURROGATE = re.compile("[\ud800-\udfff]")
-META = "▁"
-JOINT = "@@"
 
 
 def clean(text: str) -> str:
