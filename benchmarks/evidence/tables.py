@@ -21,6 +21,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import yaml
 from corpus import DECODED, LANGUAGES, TEST_SETS, raw_lines
 from runs import LIST, RECORD
+from summary import summary
 from training import POOLED
 
 HERE = Path(__file__).resolve().parent
@@ -69,18 +70,17 @@ def by_conditions(found: Sequence[Entry], baseline: str) -> Dict[Tuple[str, ...]
     }
 
 
-def compare(group: Sequence[Entry], baseline: str, folder: Path) -> str:
+def compare(runs: Sequence[str], baseline: str, folder: Path) -> str:
     """What ``tsa-mt compare`` prints.
 
     Args:
-        group: Records of one table.
-        baseline: A system of it.
+        runs: ``NAME=FOLDER`` for each record.
+        baseline: One of the names.
         folder: Where the references lie, in ``references/``.
 
     Raises:
         RuntimeError: It refused; the message is its own.
     """
-    runs = [f"{entry.system}={entry.path}" for entry in group]
     command = [sys.executable, "-m", "tsa_mt.cli", "compare", *runs, "--baseline", baseline]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     environment = {**os.environ, "PYTHONPATH": path}
@@ -114,7 +114,9 @@ def build(table: Dict[str, object], records: Path, folder: Path) -> Iterator[Tup
             else ""
         )
         heading = f"Commit {commit}, {cpu}, torch {torch}, {threads} thread.{others}"
-        yield heading, compare(group, table["baseline"], folder)
+        runs = [f"{entry.system}={entry.path}" for entry in group]
+        brief = summary(runs, table["baseline"], folder)
+        yield heading, f"{brief}\n{compare(runs, table['baseline'], folder)}"
 
 
 def sections(text: str) -> Iterator[Tuple[str, str]]:
@@ -125,9 +127,10 @@ def sections(text: str) -> Iterator[Tuple[str, str]]:
 
 
 def short(text: str) -> str:
-    """The tables that a page shows."""
+    """What a page shows: the summary, and the tables of `SHOWN`."""
+    brief = text.partition("### ")[0].strip()
     chosen = [f"#### {title}\n\n{rest}" for title, rest in sections(text) if title in SHOWN]
-    return "\n".join(chosen)
+    return "\n\n".join([brief, *chosen])
 
 
 def refresh(page: Path, content: str) -> None:

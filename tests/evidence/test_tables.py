@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "evidence"
-MODULES = ("corpus", "runs", "training", "tables")
+MODULES = ("corpus", "runs", "training", "pooled", "summary", "tables")
 HERE = {"commit": "abc1234", "cpu": "a CPU", "torch": "2.13.0", "threads": "1"}
 COMPARED = "### pooled\n\n| system |\n\n### val\n\n| hidden |\n\n### training cost\n\n| hours |\n"
 
@@ -41,17 +41,20 @@ def test_records_of_another_commit_are_in_no_table_of_this_one_and_are_said_to_b
 ):
     seen = []
 
-    def compare(group, baseline, folder):
-        seen.append([entry.path.name for entry in group])
+    def compare(runs, baseline, folder):
+        seen.append([run.rpartition("/")[2] for run in runs])
         return COMPARED
 
     monkeypatch.setattr(tables, "compare", compare)
+    monkeypatch.setattr(tables, "summary", lambda *_: "| brief |\n")
     table = {"title": "a table", "baseline": "plain", "systems": ["plain", "ours"]}
     ((heading, text),) = tables.build(table, records, tmp_path)
     assert seen == [["plain-s1", "plain-s2", "ours-s1"]]
     assert heading.endswith("Left out, of other conditions: 1 of 4 records.")
     assert heading.startswith("Commit abc1234, a CPU, torch 2.13.0, 1 thread.")
-    assert tables.short(text) == "#### pooled\n\n| system |\n\n#### training cost\n\n| hours |\n"
+    assert tables.short(text) == (
+        "| brief |\n\n#### pooled\n\n| system |\n\n\n#### training cost\n\n| hours |\n"
+    )
 
 
 def test_a_system_alone_makes_no_table(tables, records, tmp_path):
@@ -60,9 +63,8 @@ def test_a_system_alone_makes_no_table(tables, records, tmp_path):
 
 
 def test_what_compare_refuses_is_passed_on(tables, records, tmp_path):
-    found = tables.entries(records, ["plain"])
     with pytest.raises(RuntimeError, match=r"has no run.json; give a run's folder"):
-        tables.compare(found, "plain", tmp_path)
+        tables.compare([f"plain={records / 'plain-s1'}"], "plain", tmp_path)
 
 
 def test_tables_go_between_the_marks_and_the_rest_of_the_page_stays(tables, tmp_path):
