@@ -17,6 +17,7 @@ FLOORS = (
     "files",
     "byte_pieces",
     "tree",
+    "sources",
     "branches",
     "objectives",
     "compiled",

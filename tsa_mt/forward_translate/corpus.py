@@ -2,10 +2,15 @@
 
 import itertools
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from fairseq.data import Dictionary
-from fairseq.data.data_utils import infer_language_pair, load_indexed_dataset
+from fairseq.data.data_utils import infer_language_pair, load_indexed_dataset, post_process
+
+LINES, MODELS = "origin.tsv", "origin.json"
+"""Which model wrote which line of a training set, and what these models are."""
+NOT_COPIED = ("preprocess.log", LINES, MODELS)
 
 
 class Corpus:
@@ -56,9 +61,15 @@ class Corpus:
                 return
             yield split
 
+    @property
+    def _pair(self) -> str:
+        """The pair as the files are named, which serve both directions."""
+        pairs = ("-".join(self.languages), "-".join(reversed(self.languages)))
+        named = [p for p in pairs if (self.folder / f"train.{p}.{self.languages[0]}.bin").is_file()]
+        return named[0] if named else pairs[0]
+
     def _prefix(self, split: str, side: int) -> str:
-        pair = "-".join(self.languages)
-        return str(self.folder / f"{split}.{pair}.{self.languages[side]}")
+        return str(self.folder / f"{split}.{self._pair}.{self.languages[side]}")
 
     def file(self, split: str, side: int) -> Path:
         """The file that holds the tokens of one side of a split."""
@@ -71,17 +82,32 @@ class Corpus:
     def lines(self, split: str, side: int) -> Iterator[str]:
         """The sentences as text in the dictionary's symbols, subword marks and all."""
         for tokens in self.dataset(split, side):
-            yield self._symbols[side].string(tokens)
+            yield self.text(tokens, side)
+
+    def text(self, tokens, side: int) -> str:
+        """A sentence as text in the dictionary's symbols, subword marks and all."""
+        return self._symbols[side].string(tokens)
+
+    def plain(self, text: str) -> str:
+        """A target sentence without the subword marks that the dictionary shows."""
+        return post_process(text, self._subwords)
+
+    @cached_property
+    def _subwords(self) -> str:
+        """What fairseq calls the kind of subwords of the target side."""
+        symbols = self._symbols[1].symbols
+        if any(symbol.startswith("\u2581") for symbol in symbols):
+            return "sentencepiece"
+        return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else "none"
 
     def other_files(self) -> list[Path]:
         """Everything beside the training set: other splits, subword models, notes."""
-        pair = "-".join(self.languages)
-        training = tuple(f"{split}.{pair}." for split in self.splits)
+        training = tuple(f"{split}.{self._pair}." for split in self.splits)
         return [
             path
             for path in sorted(self.folder.iterdir())
             if path.is_file()
             and not path.name.startswith(training)
             and path not in self.dictionaries
-            and path.name != "preprocess.log"
+            and path.name not in NOT_COPIED
         ]

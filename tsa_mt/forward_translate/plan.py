@@ -6,10 +6,14 @@ mixes the chunks of two runs.
 """
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Dict, List, Tuple
 
 from tsa_mt.files import PARTIAL, read_object, write_json, write_lines
+from tsa_mt.forward_translate.selection import Hypothesis
 
 CHUNKS = "chunks"
 
@@ -34,10 +38,12 @@ class Plan:
 
     Attributes:
         data: SHA-256 of the source side of every split.
-        teacher: SHA-256 of every checkpoint of the teacher.
+        teacher: SHA-256 of every checkpoint of the teacher, with ``:BRANCH`` where that is not its
+            leader.
         flags: Decoding flags.
         sentences: Number of sentences of every split.
         chunk_sentences: How many sentences a chunk has, about.
+        nbest: How many hypotheses of a sentence are kept.
     """
 
     data: list[str]
@@ -45,6 +51,7 @@ class Plan:
     flags: list[str]
     sentences: dict[str, int]
     chunk_sentences: int
+    nbest: int = 1
 
     @property
     def chunks(self) -> list[Chunk]:
@@ -83,6 +90,7 @@ class Shelf:
 
     def _compare(self, recorded: dict) -> None:
         wanted = dataclasses.asdict(self.plan)
+        recorded = {"nbest": 1, **recorded}  # plans had no such entry when there was one
         changed = [name for name, value in wanted.items() if recorded.get(name) != value]
         if changed:
             details = "; ".join(f"{n} was {recorded.get(n)}, is {wanted[n]}" for n in changed)
@@ -98,33 +106,43 @@ class Shelf:
     def _path(self, chunk: Chunk) -> Path:
         return self.folder / chunk.name
 
-    def put(self, chunk: Chunk, translations: dict[int, str]) -> None:
-        """Stores a chunk: a line per sentence, its number and its translation."""
-        lines = [f"{number}\t{translations[number]}" for number in sorted(translations)]
+    def put(self, chunk: Chunk, translations: Dict[int, List[Hypothesis]]) -> None:
+        """Stores a chunk: a line per hypothesis with its sentence's number, its score and text."""
+        lines = [
+            f"{number}\t{score:.6f}\t{text}"
+            for number in sorted(translations)
+            for text, score in translations[number]
+        ]
         write_lines(self._path(chunk), lines, durable=True)
 
-    def translations(self, split: str) -> list[str | None]:
-        """All translations of a split in order; ``None`` where there is none.
+    def hypotheses(self, split: str) -> Iterator[Tuple[int, List[Hypothesis]]]:
+        """The sentences of a split in the order of the chunks, each with its hypotheses.
 
         Raises:
             ValueError: A sentence was translated twice.
         """
-        found: list[str | None] = [None] * self.plan.sentences[split]
+        seen = bytearray(self.plan.sentences[split])
         for chunk in self.plan.chunks:
             if chunk.split != split:
                 continue
             with open(self._path(chunk), encoding="utf-8", newline="\n") as file:
-                for line in file:
-                    number, text = line.rstrip("\n").split("\t", 1)
-                    if found[int(number)] is not None:
+                for number, lines in itertools.groupby(map(_parse, file), lambda line: line[0]):
+                    hypotheses = [hypothesis for _, hypothesis in lines]
+                    if seen[number] or len(hypotheses) > self.plan.nbest:
                         raise ValueError(
                             f"sentence {number} of {split} was translated twice; delete "
                             f"{self._path(chunk)} and run again"
                         )
-                    found[int(number)] = text
-        return found
+                    seen[number] = 1
+                    yield number, hypotheses
 
     def tidy(self) -> None:
         """Removes what killed runs left half written; no other worker may be at work."""
         for path in self.folder.glob(f".*{PARTIAL}"):
             path.unlink()
+
+
+def _parse(line: str) -> Tuple[int, Hypothesis]:
+    """A line of a chunk; those of earlier versions have no score."""
+    number, *score, text = line.rstrip("\n").split("\t", 2)
+    return int(number), Hypothesis(text, float(score[0]) if score else None)

@@ -6,14 +6,19 @@ side alone, and nothing else of it.
 """
 
 import ast
+import contextlib
+import os
 import sys
 
 import torch
 from fairseq import checkpoint_utils, options, tasks, utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from omegaconf import OmegaConf, open_dict
 
 from tsa_mt.forward_translate.corpus import Corpus
 from tsa_mt.forward_translate.plan import Chunk
+from tsa_mt.forward_translate.selection import Hypothesis
+from tsa_mt.sources import Source
 from tsa_mt.teacher import check_dictionaries
 
 
@@ -22,43 +27,48 @@ class Translator:
 
     Args:
         corpus: What will be translated.
-        teacher: Checkpoints, separated by ``:``.
+        teacher: Checkpoints and their branches; several are an ensemble.
         flags: Flags of fairseq-generate that say how to decode.
+        nbest: How many hypotheses of a sentence are kept.
 
     Raises:
-        ValueError: The teacher has other dictionaries, or a sentence that it could read does not
-            fit into a batch.
+        ValueError: The teacher has other dictionaries or no branches, or a sentence that it could
+            read does not fit into a batch.
     """
 
-    def __init__(self, corpus: Corpus, teacher: str, flags: list[str]):
+    def __init__(self, corpus: Corpus, teacher: list[Source], flags: list[str], nbest: int = 1):
         source, target = corpus.languages
-        arguments = [str(corpus.folder), *flags, "--path", teacher, "-s", source, "-t", target]
+        paths = os.pathsep.join(each.path for each in teacher)
+        arguments = [str(corpus.folder), *flags, "--path", paths, "-s", source, "-t", target]
         parser = options.get_generation_parser()
         config = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, arguments))
         utils.import_user_module(config.common)
         self.corpus, self.config = corpus, config
         self.cuda = torch.cuda.is_available() and not config.common.cpu
         self.task = tasks.setup_task(config.task)
-        self.models = self._load(utils.split_paths(teacher))
+        self.nbest = nbest
+        self.models = [self._load(each) for each in teacher]
         self.generator = self.task.build_generator(self.models, config.generation)
         limits = (self.task.max_positions(), *(model.max_positions() for model in self.models))
         self.limit = utils.resolve_max_positions(*limits)[0]
         self.datasets = {split: self._dataset(split) for split in corpus.splits}
 
-    def _load(self, paths: list[str]) -> list:
+    def _load(self, teacher: Source):
+        """One model of the ensemble, ready to decode."""
         overrides = ast.literal_eval(self.config.common_eval.model_overrides)
-        models = []
-        for path in paths:
-            state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
-            check_dictionaries(state, self.task, path)
-            (model,), _ = checkpoint_utils.load_model_ensemble([path], task=self.task, state=state)
-            if self.config.common.fp16:
-                model.half()
-            if self.cuda:
-                model.cuda()
-            model.prepare_for_inference_(self.config)
-            models.append(model)
-        return models
+        state = checkpoint_utils.load_checkpoint_to_cpu(teacher.path, overrides)
+        check_dictionaries(state, self.task, teacher.path)
+        if teacher.branch:
+            _choose_branch(state["cfg"]["model"], teacher)
+        (model,), _ = checkpoint_utils.load_model_ensemble(
+            [teacher.path], task=self.task, state=state
+        )
+        if self.config.common.fp16:
+            model.half()
+        if self.cuda:
+            model.cuda()
+        model.prepare_for_inference_(self.config)
+        return model
 
     def _dataset(self, split: str):
         source = self.corpus.dataset(split, 0)
@@ -78,8 +88,8 @@ class Translator:
         sizes = self.datasets[split].src_sizes
         return {number for number, size in enumerate(sizes) if size > self.limit}
 
-    def translate(self, chunk: Chunk) -> dict[int, str]:
-        """The best translation of every readable sentence of a chunk, by its number."""
+    def translate(self, chunk: Chunk) -> dict[int, list[Hypothesis]]:
+        """The best translations of every readable sentence of a chunk, by its number."""
         # Sampling, if asked for, must not depend on which chunks this process has done before.
         utils.set_torch_seed((self.config.common.seed or 1) + chunk.number)
         batches = self.task.get_batch_iterator(
@@ -92,17 +102,35 @@ class Translator:
             shard_id=chunk.number,
             disable_iterator_cache=True,
         ).next_epoch_itr(shuffle=False)
-        found: dict[int, str] = {}
+        found: dict[int, list[Hypothesis]] = {}
         for batch in batches:
             if "net_input" in batch:
                 found.update(self._translate_batch(batch))
         return found
 
-    def _translate_batch(self, batch: dict) -> dict[int, str]:
+    def _translate_batch(self, batch: dict) -> dict[int, list[Hypothesis]]:
         numbers = batch["id"].tolist()
         if self.cuda:
             batch = utils.move_to_cuda(batch)
         found = self.task.inference_step(self.generator, self.models, batch)
-        target = self.task.target_dictionary
-        best = [hypotheses[0]["tokens"].int().cpu() for hypotheses in found]
-        return {n: target.string(tokens) for n, tokens in zip(numbers, best, strict=True)}
+        best = [[self._hypothesis(each) for each in some[: self.nbest]] for some in found]
+        return dict(zip(numbers, best, strict=True))
+
+    def _hypothesis(self, found: dict) -> Hypothesis:
+        text = self.task.target_dictionary.string(found["tokens"].int().cpu())
+        return Hypothesis(text, float(found["score"]))
+
+
+def _choose_branch(config, teacher: Source) -> None:
+    """Sets which branch the model of a checkpoint decodes with.
+
+    Raises:
+        ValueError: It has no branches.
+    """
+    if not hasattr(config, "decode_branch"):
+        raise ValueError(
+            f"teacher {teacher} names branch {teacher.branch}, but {teacher.path} is a plain "
+            f"network without branches; leave ':{teacher.branch}' out"
+        )
+    with open_dict(config) if OmegaConf.is_config(config) else contextlib.nullcontext():
+        config.decode_branch = teacher.branch
