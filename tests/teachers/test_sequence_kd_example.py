@@ -53,10 +53,18 @@ def test_the_script_diversifies_the_data_with_a_model_of_each_direction(root, tm
         shim.write_text(f'#!/bin/sh\necho {name} "$@"\n')
         shim.chmod(0o755)
     for language in ("xx", "yy"):
-        (tmp_path / f"dict.{language}.txt").touch()
+        (tmp_path / "bin" / f"dict.{language}.txt").touch()
     script = root / "examples" / "sequence-kd" / "diversify.sh"
     environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "K": "1"}
-    line = [str(script), str(tmp_path), "xx", "yy", str(tmp_path / "out"), "--max-update", "3"]
+    line = [
+        str(script),
+        str(tmp_path / "bin"),
+        "xx",
+        "yy",
+        str(tmp_path / "out"),
+        "--max-update",
+        "3",
+    ]
     if (root / ".venv" / "bin").is_dir():  # the script prefers it to the PATH
         script = tmp_path / "a" / "b" / "diversify.sh"
         script.parent.mkdir(parents=True)
@@ -66,9 +74,9 @@ def test_the_script_diversifies_the_data_with_a_model_of_each_direction(root, tm
     assert done.returncode == 0, done.stderr
     said = done.stdout.replace(str(tmp_path), "").splitlines()
     assert [" ".join(text.split()[:3]) for text in said] == [
-        "fairseq-train --user-dir",
+        "fairseq-train /bin --user-dir",
         "tsa-mt forward-translate /out/forward-1.data",
-        "fairseq-train --user-dir",
+        "fairseq-train /bin --user-dir",
         "tsa-mt forward-translate /out/backward-1.data",
         "tsa-mt merge-data /out/merged",
         "fairseq-train /out/merged/data-bin --user-dir",
