@@ -113,9 +113,10 @@ COMMANDS = {
         "translate a training set with a teacher, for sequence-level distillation",
         fairseq=True,
     ),
-    "merge-data": (
+    "merge-data": Command(
         "tsa_mt.forward_translate.merge",
         "put training sets together, each pair once, for data diversification",
+        fairseq=True,
     ),
 }
 

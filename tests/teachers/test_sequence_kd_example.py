@@ -75,9 +75,9 @@ def test_the_script_diversifies_the_data_with_a_model_of_each_direction(root, tm
     said = done.stdout.replace(str(tmp_path), "").splitlines()
     assert [" ".join(text.split()[:3]) for text in said] == [
         "fairseq-train /bin --user-dir",
-        "tsa-mt forward-translate /out/forward-1.data",
+        "tsa-mt forward-translate /bin",
         "fairseq-train /bin --user-dir",
-        "tsa-mt forward-translate /out/backward-1.data",
+        "tsa-mt forward-translate /bin",
         "tsa-mt merge-data /out/merged",
         "fairseq-train /out/merged/data-bin --user-dir",
     ]
