@@ -15,7 +15,8 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from dataprep import recipe as recipes  # noqa: E402
 from dataprep.errors import DataError  # noqa: E402

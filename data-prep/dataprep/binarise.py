@@ -6,7 +6,6 @@ the model, the ones that the training text lacks included; otherwise bytes of ra
 be unknown words). fairseq is imported in worker processes only: that takes seconds.
 """
 
-import os
 import shutil
 from collections import Counter
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from dataprep.files import BLOCK, read_json, read_lines, write_json
+from dataprep.files import BLOCK, read_json, read_lines, whole, write_json
 from dataprep.subword import shared_types
 
 # What workers import before they are forked.
@@ -79,9 +78,8 @@ def write_dictionary(
             dictionary.add_symbol(word, n=count)
     dictionary.finalize(threshold=0, nwords=-1, padding_factor=8)
     for path in paths:
-        temporary = path.with_name(f".{path.name}.part")
-        dictionary.save(str(temporary))
-        os.replace(temporary, path)
+        with whole(path) as temporary:
+            dictionary.save(str(temporary))
     return {"types": len(dictionary), "tokens": sum(counts.values())}
 
 
@@ -155,13 +153,11 @@ def _write(prefix: Path, rows: Sequence[Any], vocabulary: int) -> None:
     """Write one data set; the index comes last."""
     from fairseq.data import indexed_dataset
 
-    temporary = prefix.with_name(f".{prefix.name}.{os.getpid()}.part")
-    builder = indexed_dataset.make_builder(f"{temporary}.bin", "mmap", vocab_size=vocabulary)
-    for row in rows:
-        builder.add_item(row)
-    builder.finalize(f"{temporary}.idx")
-    os.replace(f"{temporary}.bin", f"{prefix}.bin")
-    os.replace(f"{temporary}.idx", f"{prefix}.idx")
+    with whole(f"{prefix}.idx") as index, whole(f"{prefix}.bin") as data:
+        builder = indexed_dataset.make_builder(str(data), "mmap", vocab_size=vocabulary)
+        for row in rows:
+            builder.add_item(row)
+        builder.finalize(str(index))
 
 
 def merge(prefixes: List[Path], target: Path) -> None:
@@ -172,18 +168,16 @@ def merge(prefixes: List[Path], target: Path) -> None:
     """
     from fairseq.data.indexed_dataset import MMapIndexedDataset
 
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     indexes = [MMapIndexedDataset.Index(f"{prefix}.idx") for prefix in prefixes]
     sizes = np.concatenate([index.sizes for index in indexes])
-    with open(f"{temporary}.bin", "wb") as data:
-        for prefix in prefixes:
-            with open(f"{prefix}.bin", "rb") as part:
-                shutil.copyfileobj(part, data)
-    with MMapIndexedDataset.Index.writer(f"{temporary}.idx", indexes[0].dtype) as index:
-        index._get_pointers = partial(_pointers, width=indexes[0].dtype().itemsize)
-        index.write(sizes)
-    os.replace(f"{temporary}.bin", f"{target}.bin")
-    os.replace(f"{temporary}.idx", f"{target}.idx")
+    with whole(f"{target}.idx") as index_path, whole(f"{target}.bin") as data_path:
+        with open(data_path, "wb") as data:
+            for prefix in prefixes:
+                with open(f"{prefix}.bin", "rb") as part:
+                    shutil.copyfileobj(part, data)
+        with MMapIndexedDataset.Index.writer(str(index_path), indexes[0].dtype) as index:
+            index._get_pointers = partial(_pointers, width=indexes[0].dtype().itemsize)
+            index.write(sizes)
 
 
 def _pointers(sizes: np.ndarray, width: int) -> np.ndarray:
@@ -203,6 +197,5 @@ def dictionary_size(path: Path) -> int:
 
 def copy(source: Path, target: Path) -> None:
     """Copy a small file so that it is whole or absent."""
-    temporary = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+    with whole(target) as temporary:
+        shutil.copyfile(source, temporary)
