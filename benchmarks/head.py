@@ -36,8 +36,8 @@ import torch  # noqa: E402
 
 from tsa_mt import head  # noqa: E402
 from tsa_mt.branches import BranchOutputs, Projection, TeacherOutputs  # noqa: E402
-from tsa_mt.objectives import OBJECTIVES, build_objective  # noqa: E402
-from tsa_mt.objectives.base import Context  # noqa: E402
+from tsa_mt.objectives import OBJECTIVES, Context, build_objective  # noqa: E402
+from tsa_mt.objectives.consistency import passes_of  # noqa: E402
 
 LEAVES = 4
 TREE = "0(1,1,1,1)"
@@ -63,13 +63,13 @@ class Workload:
         torch.manual_seed(1)
         bridged = OBJECTIVES[name].needs_bridge  # one student and the bridge
         self.objective = build_objective(name, "2" if bridged else TREE, dim, classes)
-        passes = self.objective.passes
-        own = passes * self.objective.leaves
+        self.passes = passes_of(self.objective)
+        own = self.objective.leaves
         self.target = torch.randint(classes, (rows,))
-        self.features = [torch.randn(rows, dim).requires_grad_() for _ in range(own)]
-        self.trunk = torch.randn(rows, dim)
+        self.features = [torch.randn(self.passes * rows, dim).requires_grad_() for _ in range(own)]
+        self.trunk = torch.randn(self.passes * rows, dim)
         self.weight = (torch.randn(classes, dim) * dim**-0.5).requires_grad_()
-        self.projections = ([Projection(self.weight)] * self.objective.leaves) * passes
+        self.projections = [Projection(self.weight)] * own
         self.teachers = self._teachers(rows, classes, dim)
         self.memory: Dict[Tuple[str, Tuple[int, ...]], torch.Tensor] = {}
 
@@ -84,23 +84,19 @@ class Workload:
 
     def run(self, rows: int, way: str = BARRED_WAY) -> None:
         """Forward and backward of the first ``rows`` rows."""
-        passes, leaves = self.objective.passes, len(self.features) // self.objective.passes
-        parts = [
-            BranchOutputs(
-                [feature[:rows] for feature in self.features[n * leaves : (n + 1) * leaves]],
-                trunk=self.trunk[:rows],
-            )
-            for n in range(passes)
-        ]
+        every = self.passes * rows
+        outputs = BranchOutputs(
+            [feature[:every] for feature in self.features], trunk=self.trunk[:every]
+        )
         teachers = self.teachers and TeacherOutputs(
             [feature[:rows] for feature in self.teachers.features], self.teachers.projections
         )
-        per_pass = self.projections[:leaves] + self.objective.projections
+        projections = self.projections + self.objective.projections
         with recomputing(way == "recompute"):
             result = head.branch_head(
                 self.objective,
-                self.objective.fuse_passes(parts),
-                per_pass * passes,
+                self.objective.fuse(outputs),
+                projections * self.passes,
                 self.target[:rows],
                 Context(progress=0.5),
                 chunk_rows=0 if way == "reference" else None,
@@ -114,14 +110,15 @@ class Workload:
         """The bare matrix products of the same batch, in the same chunks."""
         rows = len(self.target)
         taught = len(self.teachers.features) if self.teachers else 0
-        blocks = len(self.features) + len(self.objective.projections) * self.objective.passes
-        chunk = head._chunk_rows(blocks + taught, self.weight)
-        stacked = torch.stack([feature.detach() for feature in self.features])
+        leaves = [part for f in self.features for part in f.detach().chunk(self.passes)]
+        extras = self.objective.projections * self.passes
+        chunk = head._chunk_rows(len(leaves) + len(extras) + taught, self.weight)
+        stacked = torch.stack(leaves)
         for start in range(0, rows, chunk):
             piece = stacked[:, start : start + chunk].flatten(0, 1)
             self._three_products(piece, self.weight.detach())
-            for extra in self.objective.projections * self.objective.passes:
-                wide = torch.cat([f.detach()[start : start + chunk] for f in self.features], -1)
+            for extra in extras:
+                wide = torch.cat([f[start : start + chunk] for f in leaves], -1)
                 self._three_products(wide[:, : extra.weight.shape[1]], extra.weight.detach())
             if self.teachers:
                 frozen = [f[start : start + chunk] for f in self.teachers.features]

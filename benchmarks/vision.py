@@ -46,7 +46,7 @@ plugin.register()
 
 from tsa_mt.branches import TeacherOutputs  # noqa: E402
 from tsa_mt.head import branch_head  # noqa: E402
-from tsa_mt.objectives.base import Context  # noqa: E402
+from tsa_mt.objectives import Context  # noqa: E402
 from tsa_mt.plan.images import ImageSubject  # noqa: E402
 from tsa_mt.plan.report import Setting, costs  # noqa: E402
 from tsa_mt.vision.augment import PRESETS, crop_and_flip  # noqa: E402
@@ -185,7 +185,7 @@ def sokd(backbone: str, teachers: str):
     """SOKD's step with a teacher of another backbone."""
     teacher = build(teachers, "independent", "chain").as_teacher("untrained")
     model = build(backbone, "sokd", "chain")
-    model.branches.bridge = build_bridge(teacher, CLASSES, model.objective.config)
+    model.branches.bridge = build_bridge(teacher, CLASSES, model.objective)
     return Step(model, partial(tree_loss, teacher=teacher))
 
 

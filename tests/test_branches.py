@@ -1,16 +1,8 @@
-"""What models hand to the head: rows without padding, projections, log-probabilities."""
+"""What models hand to the head: rows without padding, and projections."""
 
-import pytest
 import torch
 
-from tsa_mt.branches import (
-    BranchOutputs,
-    Predictions,
-    Projection,
-    TeacherOutputs,
-    group_by_projection,
-    log_softmax,
-)
+from tsa_mt.branches import BranchOutputs, Projection, TeacherOutputs, group_by_projection
 
 
 def test_rows_keeps_the_same_positions_of_features_and_gates_in_order():
@@ -78,26 +70,9 @@ def test_a_projection_is_cast_and_detached_with_its_bias():
     assert Projection(weight).detach().bias is None
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_log_softmax_is_computed_in_float32_or_wider(dtype, temperature):
-    logits = (10 * torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(0))).to(dtype)
-    result = log_softmax(logits, temperature)
-    assert result.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    exact = torch.log_softmax(logits.double() / temperature, -1)
-    torch.testing.assert_close(result.double(), exact, rtol=1e-5, atol=1e-5)
-
-
-def test_log_probabilities_are_computed_once_per_temperature():
-    predictions = Predictions([torch.randn(3, 7), torch.randn(3, 7)])
-    assert predictions.leaves == 2
-    assert predictions.log_probs() is predictions.log_probs(1.0)
-    assert predictions.log_probs(2.0) is predictions.log_probs(2.0)
-    assert predictions.log_probs(2.0) is not predictions.log_probs(1.0)
-
-
-def test_predictions_take_one_tensor_or_one_per_leaf():
-    stacked = torch.randn(2, 3, 7)
-    assert Predictions(stacked).logits is stacked
-    assert torch.equal(Predictions(list(stacked)).logits, stacked)
-    assert torch.equal(Predictions(tuple(stacked)).logits, stacked)
+def test_gates_and_leaves_are_added_to_a_copy():
+    outputs = BranchOutputs([torch.zeros(2, 3)], trunk=torch.ones(2, 3))
+    more = outputs.with_gate("first", torch.ones(2, 1)).with_gate("second", torch.ones(2, 2))
+    more = more.with_leaf(torch.ones(2, 6))
+    assert list(more.gates) == ["first", "second"] and len(more.features) == 2
+    assert not outputs.gates and len(outputs.features) == 1 and more.trunk is outputs.trunk

@@ -13,7 +13,8 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
 from tsa_mt import head
 from tsa_mt.criterion import OnlineKDCriterion
-from tsa_mt.objectives import OBJECTIVES
+from tsa_mt.objectives import OBJECTIVES, Consistency, Objective
+from tsa_mt.objectives.consistency import CONSISTENCIES
 
 TREE = "1(1(1,1),1)"
 SIZE = {
@@ -333,3 +334,65 @@ def test_label_smoothing_out_of_range_is_refused(criterion, value):
 def test_negative_chunks_are_refused(criterion):
     with pytest.raises(ValueError, match="--kd-chunk-rows is -1; it must be 0 or more"):
         criterion(kd_chunk_rows=-1)
+
+
+# --- methods of one's own -----------------------------------------------------------------------
+
+
+class Blanked(Consistency):
+    """A test's own wrapper: the second pass reads the target's first position blanked."""
+
+    alters = True
+
+    def altered(self, inputs, number):
+        seen.append((number, tuple(inputs.shape)))
+        return inputs if number == 0 else torch.cat([0 * inputs[:, :1], inputs[:, 1:]], dim=1)
+
+    def terms(self, rows):
+        first, second = (super(Blanked, self).terms(self.passed(rows, n)) for n in (0, 1))
+        rows.log("passes", torch.tensor(float(len(rows.targets))))
+        return {"task": first["task"], "second": second["task"]}
+
+
+seen = []
+
+
+def test_a_pass_may_read_altered_embeddings(build, criterion, monkeypatch):
+    plain = run(criterion("independent"), build(kd_objective="independent"), make_sample())
+    monkeypatch.setitem(CONSISTENCIES, "rdrop_weight", Blanked)
+    model = build(kd_objective="independent", kd_rdrop_weight=1.0)
+    seen.clear()
+    _, _, logging, gradients = run(criterion("independent"), model.train(), make_sample())
+    sides = [make_sample()["net_input"][key] for key in ("src_tokens", "prev_output_tokens")]
+    assert seen == [(number, (*side.shape, 16)) for side in sides for number in (0, 1)]
+    torch.testing.assert_close(logging["loss_task"], plain[2]["loss_task"])
+    assert not torch.isclose(logging["loss_second"], logging["loss_task"])
+    assert logging["per_row:passes"] == logging["rows"]
+    assert gradients.keys() == plain[3].keys()  # and no module of its own
+    seen.clear()
+    quiet = run(criterion("independent").eval(), model.eval(), make_sample())[2]
+    assert seen == [] and torch.equal(quiet["loss_second"], quiet["loss_task"])
+    assert not model.encoder.embed_tokens._forward_hooks
+
+
+class MeanTeacher(Objective):
+    """A test's own objective: every leaf imitates its own average."""
+
+    average_decay = 0.9
+
+    def terms(self, rows):
+        averaged = rows.teacher.log_probs()
+        assert averaged.shape == rows.logits().shape and not averaged.requires_grad
+        gap = (averaged.exp() * (averaged - rows.log_probs())).sum()
+        return {"task": rows.task_losses().sum(), "distillation": gap}
+
+
+@pytest.mark.parametrize("tree", ["chain", TREE])
+def test_a_single_leaf_may_learn_from_its_average(build, criterion, monkeypatch, tree):
+    monkeypatch.setitem(OBJECTIVES, "mean", MeanTeacher)
+    model = build(tree=tree, kd_objective="mean").train()
+    model.set_num_updates(0)
+    with torch.no_grad():
+        model.encoder.embed_tokens.weight.mul_(1.5)
+    logging = run(criterion("independent"), model, make_sample())[2]
+    assert logging["loss_distillation"] > 0

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from tsa_mt import head
-from tsa_mt.branches import BranchOutputs, Predictions, Projection
+from tsa_mt.branches import BranchOutputs, Projection
 from tsa_mt.head import branch_head
-from tsa_mt.objectives import Objective, build_objective
-from tsa_mt.objectives.base import Context
+from tsa_mt.objectives import Context, Objective, Rows, build_objective
 from tsa_mt.tree import Tree
 
 ROWS, DIM, CLASSES, LEAVES = 20, 8, 11, 4
@@ -33,12 +32,12 @@ class Gated(Objective):
         gate = torch.softmax(self.gate(outputs.features[0]), -1)  # rows x leaves
         return replace(outputs, gates={"gate": gate, "constant": 0 * gate.detach().long()})
 
-    def terms(self, predictions, target, gates, context):
-        chosen = target.expand(predictions.leaves, -1).unsqueeze(-1)
-        losses = -predictions.log_probs().gather(-1, chosen).squeeze(-1)  # leaves x rows
-        assert not gates["constant"].requires_grad
-        weighted = losses * gates["gate"].t()
-        return {"gated": weighted.sum(), "evenness": gates["gate"].square().sum()}
+    def terms(self, rows):
+        chosen = rows.targets.expand(rows.leaves, -1).unsqueeze(-1)
+        losses = -rows.log_probs().gather(-1, chosen).squeeze(-1)  # leaves x rows
+        assert not rows.gate("constant").requires_grad
+        weighted = losses * rows.gate("gate").t()
+        return {"gated": weighted.sum(), "evenness": rows.gate("gate").square().sum()}
 
 
 OBJECTIVES = {
@@ -111,7 +110,8 @@ class Case:
             feature @ projection.weight.t() + (0 if projection.bias is None else projection.bias)
             for feature, projection in zip(outputs.features, double.projections(), strict=True)
         ]
-        terms = double.objective.terms(Predictions(logits), self.target, outputs.gates, SMOOTHED)
+        rows = Rows(logits, self.target, outputs.features, outputs.gates, None, SMOOTHED)
+        terms = double.objective.terms(rows)
         total = sum(terms.values())
         return total.detach(), terms, torch.autograd.grad(total, double.inputs())
 
@@ -332,8 +332,8 @@ def test_backward_can_be_repeated_with_the_same_result():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("chunk_rows", [0, 3, None])
 def test_without_rows_everything_is_a_finite_zero_with_the_same_keys(objective, dtype, chunk_rows):
-    def observer(predictions, target, first):
-        return {"rows": torch.tensor(target.shape[0]), "first": torch.tensor(int(first))}
+    def observer(rows, first):
+        return {"rows": torch.tensor(len(rows.targets)), "first": torch.tensor(int(first))}
 
     full = Case(objective, dtype).run(chunk_rows, observer=observer)
     empty_case = Case(objective, dtype, rows=0)
@@ -358,11 +358,11 @@ def test_without_rows_every_parameter_still_gets_a_gradient(objective):
 def test_an_observer_sees_every_row_once_and_without_gradients(dtype, chunk_rows):
     seen = []
 
-    def observer(predictions, target, first):
-        seen.append((target, first))
-        assert predictions.logits.shape == (LEAVES, len(target), CLASSES)
-        assert not (predictions.logits + 1).requires_grad  # nothing is recorded here
-        return {"rows": torch.tensor(len(target))}
+    def observer(rows, first):
+        seen.append((rows.targets, first))
+        assert rows.logits().shape == (LEAVES, len(rows.targets), CLASSES)
+        assert not (rows.logits() + 1).requires_grad  # nothing is recorded here
+        return {"rows": torch.tensor(len(rows.targets))}
 
     case = Case(dtype=dtype)
     result = case.run(chunk_rows, observer=observer)

@@ -1,10 +1,10 @@
-"""What a tree model hands to a criterion: features per leaf, projections and their predictions.
+"""What a tree model hands to a criterion: features per leaf, and projections.
 
 A *row* is one prediction to make: a target token of a translation, or an image. Everything below
 the model works on rows and knows neither padding nor time.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
@@ -29,20 +29,13 @@ class BranchOutputs:
     trunk: Optional[Tensor] = None
     maps: Optional[List[Tensor]] = None
 
-    def split(self, passes: int) -> List["BranchOutputs"]:
-        """Takes a batch that holds several dropout passes one after another apart."""
-        if passes == 1:
-            return [self]
-        features = [feature.chunk(passes) for feature in self.features]
-        maps = [fmap.chunk(passes) for fmap in self.maps or ()]
-        return [
-            BranchOutputs(
-                [chunks[number] for chunks in features],
-                trunk=None if self.trunk is None else self.trunk.chunk(passes)[number],
-                maps=[chunks[number] for chunks in maps] or None,
-            )
-            for number in range(passes)
-        ]
+    def with_gate(self, name: str, gate: Tensor) -> "BranchOutputs":
+        """These outputs and one more gate."""
+        return replace(self, gates={**self.gates, name: gate})
+
+    def with_leaf(self, features: Tensor) -> "BranchOutputs":
+        """These outputs and the features of one more leaf, which come last."""
+        return replace(self, features=[*self.features, features])
 
     def rows(self, keep: Tensor) -> "BranchOutputs":
         """Keeps the positions where the boolean mask ``keep`` is true, flattened to rows."""
@@ -90,29 +83,6 @@ def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
     return _ScaledGradient.apply(tensor, factor)
 
 
-def join_passes(passes: Sequence[BranchOutputs]) -> BranchOutputs:
-    """One `BranchOutputs` for several dropout passes over the same rows.
-
-    Features are those of pass 1, then of pass 2; the gates of pass p get the suffix ``@p``.
-    """
-    if len(passes) == 1:
-        return passes[0]
-    return BranchOutputs(
-        features=[feature for outputs in passes for feature in outputs.features],
-        gates={
-            f"{name}@{number}": gate
-            for number, outputs in enumerate(passes)
-            for name, gate in outputs.gates.items()
-        },
-    )
-
-
-def gates_of_pass(gates: Dict[str, Tensor], number: int) -> Dict[str, Tensor]:
-    """The gates that `join_passes` took from pass ``number``, under their own names."""
-    suffix = f"@{number}"
-    return {n.removesuffix(suffix): gate for n, gate in gates.items() if n.endswith(suffix)}
-
-
 @dataclass(frozen=True, eq=False)
 class Projection:
     """A linear map from features to logits.
@@ -141,55 +111,6 @@ class Projection:
     def detach(self) -> "Projection":
         """The same map without gradients."""
         return Projection(self.weight.detach(), None if self.bias is None else self.bias.detach())
-
-
-class Predictions:
-    """Logits of all leaves for some rows, with log-probabilities computed once per temperature.
-
-    Args:
-        logits: ``(leaves, rows, classes)``, or one ``(rows, classes)`` tensor per leaf.
-    """
-
-    def __init__(self, logits):
-        self.logits: Tensor = logits if isinstance(logits, Tensor) else torch.stack(list(logits))
-        self._log_probs: Dict[float, Tensor] = {}
-
-    @property
-    def leaves(self) -> int:
-        """Number of leaves."""
-        return self.logits.shape[0]
-
-    def split(self, passes: int) -> List["Predictions"]:
-        """The predictions of every dropout pass; log-probabilities are still computed once."""
-        parts = self.logits.chunk(passes)
-        return [_Pass(self, logits, number, passes) for number, logits in enumerate(parts)]
-
-    def log_probs(self, temperature: float = 1.0) -> Tensor:
-        """``log softmax(logits / temperature)``, ``(leaves, rows, classes)``.
-
-        Half precision is raised to float32; float64 stays float64.
-        """
-        if temperature not in self._log_probs:
-            self._log_probs[temperature] = log_softmax(self.logits, temperature)
-        return self._log_probs[temperature]
-
-
-class _Pass(Predictions):
-    """The share of one dropout pass in the predictions of all passes."""
-
-    def __init__(self, whole: Predictions, logits: Tensor, number: int, passes: int):
-        super().__init__(logits)
-        self._whole, self._number, self._passes = whole, number, passes
-
-    def log_probs(self, temperature: float = 1.0) -> Tensor:
-        return self._whole.log_probs(temperature).chunk(self._passes)[self._number]
-
-
-def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """``log softmax(logits / temperature)`` over the last dimension, in float32 or float64."""
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    scaled = logits if temperature == 1.0 else logits.to(dtype) / temperature
-    return torch.log_softmax(scaled, dim=-1, dtype=dtype)
 
 
 def leaf_projections(

@@ -20,10 +20,14 @@ from fairseq.logging import metrics
 from omegaconf import II, OmegaConf
 from torch import Tensor
 
-from tsa_mt.branches import Predictions, Projection, TeacherOutputs
+from tsa_mt.branches import Projection, TeacherOutputs
 from tsa_mt.head import HeadResult, branch_head
-from tsa_mt.objectives.base import Context, find_objective
-from tsa_mt.objectives.functional import agreement, cross_entropy, mean_pairwise_kl
+from tsa_mt.objectives import functional as F
+from tsa_mt.objectives.consistency import inputs_of, passes_of
+from tsa_mt.objectives.fusion import gate_statistics
+from tsa_mt.objectives.ramp import RampedObjective, progress
+from tsa_mt.objectives.registry import find_objective
+from tsa_mt.objectives.rows import PER_ROW, Context, Rows
 from tsa_mt.teacher import Teacher, TeacherPass, load_teachers
 
 RESOLVER = "tsa_mt.model"
@@ -153,31 +157,32 @@ class OnlineKDCriterion(FairseqCriterion):
         Returns:
             The head's result and the number of rows (targets that are not padding).
         """
-        averaged = self._run_average(model, sample["net_input"])
-        passes = self._run_teachers(model, sample["net_input"])
-        bridged = {"teacher": passes[0]} if model.objective.needs_bridge else {}
-        outputs = model(**sample["net_input"], branches=True, **bridged)
+        objective, net_input = model.objective, sample["net_input"]
+        averaged = self._run_average(model, net_input)
+        passes = self._run_teachers(model, net_input)
+        bridged = {"teacher": passes[0]} if objective.needs_bridge else {}
+        outputs = model(**inputs_of(objective, net_input), branches=True, **bridged)
         target = model.get_targets(sample, outputs)
         keep = target.ne(self.padding_idx)
         if self.ignore_prefix_size:
             keep[:, : self.ignore_prefix_size] = False
-        target = target[keep]
-        objective = model.objective
+        kept, target = outputs.rows(keep), target[keep]
         context = self._context(model)
-        kept = outputs.rows(keep)
+        own = model.projections * passes_of(objective)
         result = branch_head(
             objective,
             kept,
-            model.projections + ([self._bridge_projection(model)] if bridged else []),
+            own + ([self._bridge_projection(model)] if bridged else []),
             target,
             context,
             chunk_rows=self.kd_chunk_rows,
             observer=lambda *chunk: self._observe(model, *chunk),
             teachers=averaged.rows(keep) if averaged else self._taught_rows(passes, keep),
         )
-        if objective.ramps:
-            result.statistics["ramp"] = target.shape[0] * objective.ramp(context)
-        result.statistics.update(objective.gate_statistics(kept.gates))
+        logged = gate_statistics(kept.gates, objective.leaves)
+        if isinstance(objective, RampedObjective):
+            logged["ramp"] = target.shape[0] * objective.ramp(context)
+        result.statistics.update({f"{PER_ROW}{name}": value for name, value in logged.items()})
         return result, target.shape[0]
 
     def _bridge_projection(self, model) -> Projection:
@@ -207,34 +212,31 @@ class OnlineKDCriterion(FairseqCriterion):
         """Validation has every term at its full weight, so that its totals compare over time."""
         if not self.training:
             return Context(label_smoothing=self.label_smoothing)
-        progress = model.objective.progress(model.num_updates, self.max_update)
-        return Context(progress, self.label_smoothing)
+        done = progress(model.objective, model.num_updates, self.max_update)
+        return Context(done, self.label_smoothing)
 
-    def _observe(
-        self, model, predictions: Predictions, target: Tensor, first: bool
-    ) -> Dict[str, Tensor]:
+    def _observe(self, model, rows: Rows, first: bool) -> Dict[str, Tensor]:
         """Statistics of a chunk; how alike the leaves are is sampled from one chunk in training.
 
-        Extra leaves of the objective and further dropout passes, which follow, are not observed.
-        A model may add ``statistics`` of its own, counts called ``correct_...`` among them.
+        Extra leaves of the objective and further passes, which follow, are not observed. A model
+        may add ``statistics`` of its own, counts called ``correct_...`` among them.
         """
         own = getattr(model, "statistics", None)
-        log_probs = predictions.log_probs().detach()[: model.objective.leaves]
-        nll = cross_entropy(log_probs, target)
-        smoothed = cross_entropy(log_probs[:1], target, self.label_smoothing)
+        log_probs, target = rows.log_probs().detach()[: model.objective.leaves], rows.targets
+        nll = F.cross_entropy(log_probs, target)
+        smoothed = F.cross_entropy(log_probs[:1], target, self.label_smoothing)
         statistics = {
             "loss": smoothed[0],
             "nll_loss": nll[0],
             "n_correct": (log_probs[0].argmax(-1) == target).sum(),
             **{f"nll_b{leaf}": value for leaf, value in enumerate(nll)},
         }
-        sampled = first or not self.training
-        rows = target.shape[0] if sampled else 0
-        alike = log_probs[:, :rows]
-        statistics["agreement"] = agreement(alike.argmax(-1))
-        statistics["kl_leaves"] = mean_pairwise_kl(alike)
-        statistics["rows_compared"] = target.new_tensor(rows)
-        return statistics if own is None else {**statistics, **own(predictions, target)}
+        compared = target.shape[0] if first or not self.training else 0
+        alike = log_probs[:, :compared]
+        statistics["agreement"] = F.agreement(alike.argmax(-1))
+        statistics["kl_leaves"] = F.mean_pairwise_kl(alike)
+        statistics["rows_compared"] = target.new_tensor(compared)
+        return statistics if own is None else {**statistics, **own(rows)}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: List[Dict[str, Any]]) -> None:
@@ -253,8 +255,9 @@ class OnlineKDCriterion(FairseqCriterion):
                 metrics.log_scalar(key, _bits(total(key), ntokens), ntokens, round=3)
             elif key.startswith("correct_"):
                 _log_share(f"accuracy_{key.removeprefix('correct_')}", total(key))
-            elif key == "ramp" or key.startswith("gate_"):
-                metrics.log_scalar(key, total(key) / max(rows, 1), rows, round=4)
+            elif key.startswith(PER_ROW):
+                mean = total(key) / max(rows, 1)
+                metrics.log_scalar(key.removeprefix(PER_ROW), mean, rows, round=4)
         _log_similarity(total("agreement"), total("kl_leaves"), total("rows_compared"))
         _log_accuracy(total("n_correct"), rows)
         _log_ensemble_bleu({key: total(key) for key in _ensemble_keys(logging_outputs[0])})

@@ -20,14 +20,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from tsa_mt.branches import (
-    BranchOutputs,
-    Predictions,
-    Projection,
-    TeacherOutputs,
-    group_by_projection,
-)
-from tsa_mt.objectives.base import Context, LossTerms, Objective
+from tsa_mt.branches import BranchOutputs, Projection, TeacherOutputs, group_by_projection
+from tsa_mt.objectives.base import Objective
+from tsa_mt.objectives.rows import Context, LossTerms, Predictions, Rows
 
 CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 """Size of one chunk's float32 logits of all leaves, by device type: about what a CPU's shared cache
@@ -37,8 +32,8 @@ LEAST_PRODUCT_ROWS = 128
 """Least rows, of all leaves together, in a chunk's matrix products: with fewer, those of a large
 vocabulary wait for its weights, which every chunk reads again (benchmarks/README.md)."""
 
-Observer = Callable[[Predictions, Tensor, bool], Dict[str, Tensor]]
-"""Computes statistics of a chunk, summed over rows: (predictions, target, is first chunk)."""
+Observer = Callable[[Rows, bool], Dict[str, Tensor]]
+"""Computes statistics of a chunk, summed over rows: (rows, is first chunk)."""
 
 
 class HeadResult(NamedTuple):
@@ -47,7 +42,7 @@ class HeadResult(NamedTuple):
     Attributes:
         total: The differentiable loss, summed over rows.
         terms: The detached named terms; their sum is ``total``.
-        statistics: What the observer returned, summed over chunks.
+        statistics: What the observer returned and the objective logged, summed over chunks.
     """
 
     total: Tensor
@@ -77,17 +72,21 @@ class _Batch:
             teachers=[(feature[rows], projection) for feature, projection in self.teachers],
         )
 
-    def taught(self) -> Context:
-        """The context with the teachers' logits of these rows in it."""
+    def rows(
+        self, logits, features: Sequence[Tensor], gates: Dict[str, Tensor]
+    ) -> Rows:
+        """What the objective reads of a chunk, with the teachers' logits of these rows in it."""
+        return Rows(logits, self.target, features, gates, self._teacher(), self.context)
+
+    def _teacher(self) -> Optional[Predictions]:
         if not self.teachers:
-            return self.context
+            return None
         with torch.no_grad():
             logits = [
                 torch.nn.functional.linear(feature, projection.weight, projection.bias)
                 for feature, projection in self.teachers
             ]
-        stacked = logits[0].unsqueeze(0) if len(logits) == 1 else torch.stack(logits)
-        return replace(self.context, teacher=Predictions(stacked))
+        return Predictions(logits[0].unsqueeze(0) if len(logits) == 1 else torch.stack(logits))
 
     def inputs(self) -> List[Tensor]:
         """The tensors a gradient may flow into: features, projections, gates."""
@@ -121,7 +120,7 @@ def branch_head(
         chunk_rows: Rows per chunk; ``None`` sizes chunks by `CHUNK_BYTES`, 0 is the reference.
         observer: Called once per chunk without gradients, for logging.
         teachers: Features ``(rows, dim)`` of frozen teachers, projected chunk by chunk like the
-            leaves'; the objective finds the logits in its context.
+            leaves'; the objective finds the logits in `Rows.teacher`.
 
     Returns:
         A `HeadResult`; for a batch without rows everything in it is a finite zero.
@@ -195,23 +194,23 @@ def _evaluate(batch: _Batch, first: bool) -> HeadResult:
         projected = torch.nn.functional.linear(stacked, cast.weight, cast.bias)
         for leaf, tensor in zip(leaves, projected):
             logits[leaf] = tensor
-    only = len(batch.groups) == 1
-    predictions = Predictions(projected if only else logits)
+    every = projected if len(batch.groups) == 1 else logits
+    rows = batch.rows(every, batch.features, batch.gates)
     with torch.autocast(batch.target.device.type, enabled=False):
-        terms = batch.objective.evaluate(predictions, batch.target, batch.gates, batch.taught())
+        terms = batch.objective.terms(rows)
     detached = {name: term.detach() for name, term in terms.items()}
-    return HeadResult(_total(terms), detached, _observe(batch, predictions, first))
+    return HeadResult(_total(terms), detached, _observe(batch, rows, first))
 
 
 def _total(terms: LossTerms) -> Tensor:
     return torch.stack(list(terms.values())).sum()
 
 
-def _observe(batch: _Batch, predictions: Predictions, first: bool) -> Dict[str, Tensor]:
+def _observe(batch: _Batch, rows: Rows, first: bool) -> Dict[str, Tensor]:
     if batch.observer is None:
-        return {}
+        return rows.logged
     with torch.no_grad():
-        return batch.observer(predictions, batch.target, first)
+        return {**batch.observer(rows, first), **rows.logged}
 
 
 def _summed(results) -> HeadResult:
@@ -299,20 +298,19 @@ class _Gradients:
             for _, leaves in chunk.groups
         ]
         logits = self._project(chunk, stacked).requires_grad_()
-        gates = {n: g.detach().requires_grad_(g.requires_grad) for n, g in chunk.gates.items()}
-        wanted = [name for name, gate in gates.items() if gate.requires_grad]
-        context = chunk.taught()
+        features = [_leaf(feature) for feature in chunk.features]
+        gates = {name: _leaf(gate) for name, gate in chunk.gates.items()}
+        seen = chunk.rows(logits, features, gates)
         with torch.enable_grad():
-            predictions = Predictions(logits)
-            terms = chunk.objective.evaluate(predictions, chunk.target, gates, context)
+            terms = chunk.objective.terms(seen)
             total = _total(terms)
-        statistics = _observe(chunk, predictions, first)
-        inputs = [logits, *(gates[name] for name in wanted)]
-        gradients = torch.autograd.grad(total, inputs, allow_unused=True)
-        self._add_logits(chunk, stacked, gradients[0], rows)
-        for name, gradient in zip(wanted, gradients[1:]):
-            if gradient is not None:
-                self.gates[name][rows] = gradient
+        statistics = _observe(chunk, seen, first)
+        of_logits, of_gates, of_features = _gradients(total, logits, gates, features)
+        self._add_logits(chunk, stacked, of_logits, rows)
+        for name, gradient in of_gates.items():
+            self.gates[name][rows] = gradient
+        for leaf, gradient in of_features.items():
+            self.features[leaf][rows] += gradient
         detached = {name: term.detach() for name, term in terms.items()}
         return HeadResult(total.detach(), detached, statistics)
 
@@ -356,6 +354,25 @@ class _Gradients:
             if projection.bias is not None:
                 projections.append(None if bias is None else bias.to(projection.bias.dtype))
         return [*self.features, *projections, *self.gates.values()]
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """The same values as a leaf of the graph, with a gradient of its own."""
+    return tensor.detach().requires_grad_(tensor.requires_grad)
+
+
+def _gradients(
+    total: Tensor, logits: Tensor, gates: Dict[str, Tensor], features: Sequence[Tensor]
+) -> Tuple[Tensor, Dict[str, Tensor], Dict[int, Tensor]]:
+    """Gradients of the logits, and of those gates and features that the terms read."""
+    keyed = [*gates.items(), *enumerate(features)]
+    wanted = [(key, tensor) for key, tensor in keyed if tensor.requires_grad]
+    inputs = [logits, *(tensor for _, tensor in wanted)]
+    of_logits, *others = torch.autograd.grad(total, inputs, allow_unused=True)
+    found = [(key, grad) for (key, _), grad in zip(wanted, others) if grad is not None]
+    by_name = {key: grad for key, grad in found if isinstance(key, str)}
+    by_leaf = {key: grad for key, grad in found if isinstance(key, int)}
+    return of_logits, by_name, by_leaf
 
 
 def _room_for_gradient(parameter: Optional[Tensor], dtype: torch.dtype) -> Optional[Tensor]:

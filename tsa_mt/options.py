@@ -9,8 +9,8 @@ import dataclasses
 from typing import Any, Dict, List, Optional, Tuple
 
 from tsa_mt.objectives import OBJECTIVES, check_options, find_objective
-from tsa_mt.objectives.base import taught_objectives
 from tsa_mt.objectives.config import shown
+from tsa_mt.objectives.registry import taught_objectives
 
 YES_NO = {"yes": True, "no": False, "true": True, "false": False}
 

@@ -55,12 +55,15 @@ class Case:
 
     def inputs(self, okd):
         """Logits, features, trunk and teachers' logits by name, each requiring a gradient."""
-        count, leaves = okd.passes * okd.leaves, okd.passes * len(okd.tree.leaves)
+        from tsa_mt.objectives.consistency import passes_of
+
+        passes = passes_of(okd)
+        count, leaves = passes * okd.leaves, passes * len(okd.tree.leaves)
         teachers = okd.leaves if okd.average_decay is not None else int(okd.needs_teacher)
         shapes = {
             "logits": (count, self.rows, self.classes),
             "features": (leaves, self.rows, okd.feature_dim),
-            "trunk": (okd.passes * self.rows, okd.trunk_dim),
+            "trunk": (passes * self.rows, okd.trunk_dim),
             "teachers": (teachers, self.rows, self.classes),
         }
         return {

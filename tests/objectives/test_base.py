@@ -1,7 +1,6 @@
 """What all objectives share: registry, options, the standalone call and its complaints."""
 
 import dataclasses
-from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ import torch
 from tsa_mt.objectives import (
     OBJECTIVES,
     Objective,
-    ObjectiveConfig,
+    Option,
     build_objective,
     check_options,
     find_objective,
@@ -126,21 +125,38 @@ def test_label_smoothing_out_of_range_is_refused(value):
 
 @pytest.fixture
 def registry(monkeypatch):
-    monkeypatch.setattr("tsa_mt.objectives.base.OBJECTIVES", dict(OBJECTIVES))
+    monkeypatch.setattr("tsa_mt.objectives.registry.OBJECTIVES", dict(OBJECTIVES))
 
 
 def test_a_class_of_one_s_own_is_registered_and_built(registry):
-    @dataclass(frozen=True)
-    class Config(ObjectiveConfig):
-        strength: float = field(default=2.0, metadata={"help": "how much"})
-
     @register_objective("mine")
     class Mine(Objective):
-        pass
+        strength = Option.weight(2.0, "how much")
 
-    Mine.Config = Config
     assert find_objective("mine") is Mine
-    assert build_objective("mine", "1", 4, 10, strength=3.0).config.strength == 3.0
+    assert build_objective("mine", "1", 4, 10).strength == 2.0
+    okd = build_objective("mine", "1", 4, 10, strength=3.0)
+    assert (okd.strength, okd.config.strength) == (3.0, 3.0)
+    with pytest.raises(AttributeError, match="option 'strength' is fixed; build another objective"):
+        okd.strength = 4.0
+    with pytest.raises(ValueError, match="'strength' is -1; it must be 0 or more and finite"):
+        build_objective("mine", "1", 4, 10, strength=-1)
+
+
+def test_a_subclass_keeps_the_options_it_does_not_change_in_their_order():
+    class First(Objective):
+        weight = Option.share(0.5)
+        temperature = Option.temperature(1.0)
+
+    class Second(First):
+        temperature = Option.temperature(3.0)
+        reverse = Option(False, "the other way round")
+
+    assert vars(Second.Config()) == {
+        **{"rdrop_weight": 0.0, "weight": 0.5, "temperature": 3.0, "reverse": False}
+    }
+    assert list(vars(Second.Config())) == ["rdrop_weight", "weight", "temperature", "reverse"]
+    assert vars(First.Config())["temperature"] == 1.0
 
 
 def test_two_classes_of_one_name_are_refused(registry):
@@ -153,5 +169,5 @@ def test_two_classes_of_one_name_are_refused(registry):
 
 def test_a_base_class_without_terms_cannot_be_evaluated():
     okd = Objective(Tree.parse("1"), 4, 10)
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match=r"Objective does not define terms\(rows\)"):
         okd([torch.zeros(2, 10)], TARGET)

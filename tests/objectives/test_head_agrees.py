@@ -6,8 +6,8 @@ from naive_losses import Case, numbers
 
 from tsa_mt import head
 from tsa_mt.branches import BranchOutputs, Projection, TeacherOutputs
-from tsa_mt.objectives import OBJECTIVES
-from tsa_mt.objectives.base import Context
+from tsa_mt.objectives import OBJECTIVES, Context
+from tsa_mt.objectives.consistency import passes_of
 
 ROWS, CLASSES, DIM = 11, 13, 8
 CHUNK = 3
@@ -21,16 +21,11 @@ def gradients(name, options, chunk_rows):
     leaves = 1 if OBJECTIVES[name].needs_bridge else 4
     case = Case(leaves, ROWS, CLASSES, 0.5, seed=3, options=options)
     okd = case.objective(name)
-    passes, own = okd.passes, okd.leaves
-    features = numbers(passes * own, ROWS, DIM, seed=1).requires_grad_()
-    trunk = numbers(passes, ROWS, DIM, seed=2).requires_grad_()
+    passes, own = passes_of(okd), okd.leaves
+    features = numbers(own, passes * ROWS, DIM, seed=1).requires_grad_()
+    trunk = numbers(passes * ROWS, DIM, seed=2).requires_grad_()
     shared, separate = (numbers(CLASSES, DIM, seed=n).requires_grad_() for n in (4, 5))
-    outputs = okd.fuse_passes(
-        [
-            BranchOutputs(list(part), trunk=hidden)
-            for part, hidden in zip(features.unflatten(0, (passes, own)), trunk, strict=True)
-        ]
-    )
+    outputs = okd.fuse(BranchOutputs(list(features), trunk=trunk))
     weights = [shared] * (own - 1) + [separate]
     projections = ([Projection(weight) for weight in weights] + okd.projections) * passes
     result = head.branch_head(

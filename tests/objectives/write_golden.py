@@ -17,6 +17,8 @@ sys.path.insert(0, str(HERE))
 
 from naive_losses import Case  # noqa: E402
 
+from tsa_mt.objectives import OBJECTIVES  # noqa: E402
+
 GOLDEN = HERE / "golden"
 CASES = (Case(progress=0.5, seed=7), Case(leaves=2, rows=4, classes=7, smoothing=0.1, seed=8))
 
@@ -60,23 +62,20 @@ def _sokd(inputs, target, parameters, case):
     )
 
 
-REFERENCES = {
-    "ahbf": _terms("test_ahbf", "ahbf"),
-    "cl_ilr": _terms("test_cl_ilr", "cl_ilr"),
-    "dml": _terms("test_dml", "dml"),
-    "dml_mean": _terms("test_dml", "dml_mean"),
+OTHERS = {
     "independent": _independent,
     "kd": _kd(0.5, 0.5, 1.0),
     "kd_hinton": _kd(1.0, 1.0, 3.0),
-    "kdcl": _terms("test_kdcl", "kdcl"),
-    "okddip": _terms("test_okddip", "okddip"),
-    "one": _terms("test_one", "one"),
-    "pcl": _terms("test_pcl", "pcl"),
-    "rdrop": _terms("test_rdrop", "rdrop"),
     "sokd": _sokd,
     "tsa": _tsa,
 }
-"""For every objective: its reference with the published options."""
+"""References of another form than the tests' usual one."""
+
+
+def reference_of(name):
+    """The reference of an objective with the published options: that of its file's test."""
+    module = OBJECTIVES[name].__module__.rpartition(".")[2]
+    return OTHERS.get(name) or _terms(f"test_{module}", name)
 
 
 def cases_of(name):
@@ -101,7 +100,8 @@ def measure(loss, case, name):
 
 def main():
     """Writes one file per objective."""
-    for name, reference in REFERENCES.items():
+    for name in OBJECTIVES:
+        reference = reference_of(name)
         measured = [
             measure(
                 lambda inputs, okd, parameters, case=case, reference=reference: reference(

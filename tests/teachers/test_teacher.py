@@ -9,8 +9,7 @@ from fairseq.models import build_model
 
 from tsa_mt.branches import BranchOutputs, Projection, TeacherOutputs
 from tsa_mt.head import branch_head
-from tsa_mt.objectives import build_objective
-from tsa_mt.objectives.base import Context
+from tsa_mt.objectives import Context, build_objective
 from tsa_mt.teacher import load_teacher, load_teachers
 
 STUDENT = [

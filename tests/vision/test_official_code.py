@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from tsa_mt.head import branch_head
-from tsa_mt.objectives.base import Context
+from tsa_mt.objectives import Context
 from tsa_mt.objectives.functional import gaussian_rampup
 
 pytestmark = pytest.mark.official

@@ -7,8 +7,8 @@ import torch
 
 from tsa_mt.branches import BranchOutputs
 from tsa_mt.head import branch_head
-from tsa_mt.objectives import OBJECTIVES
-from tsa_mt.objectives.base import Context
+from tsa_mt.objectives import OBJECTIVES, Context
+from tsa_mt.objectives.consistency import inputs_of, passes_of
 from tsa_mt.vision.augment import CIFAR10
 from tsa_mt.vision.backbone import find_backbone
 from tsa_mt.vision.checkpoint import TrainedClassifier, plain_network
@@ -31,11 +31,12 @@ def step(model, batch=None, progress=0.5):
     """Loss and gradients of one batch."""
     batch = images() if batch is None else batch
     target = torch.arange(len(batch))
-    outputs = model(batch, branches=True)
+    outputs = model(**inputs_of(model.objective, {"images": batch}), branches=True)
     averaged = model.averaged and model.averaged.teach(model, {"images": batch})
     context = Context(progress)
+    projections = model.projections * passes_of(model.objective)
     result = branch_head(
-        model.objective, outputs, model.projections, target, context, teachers=averaged
+        model.objective, outputs, projections, target, context, teachers=averaged
     )
     result.total.backward()
     return result
@@ -204,7 +205,7 @@ def test_an_averaged_network_may_classify_with_a_convolution(build):
 @pytest.mark.parametrize("tree", ["3(3(3,3),6)", "0(9,9)"])
 def test_every_leaf_sees_its_own_view_as_if_it_were_alone(tree, training, build):
     model = build(kd_objective="pcl", tree=tree).train(training)
-    views = [images(seed=seed) for seed in range(model.objective.views)]
+    views = [images(seed=seed) for seed in range(model.views)]
     together = model(views[0], branches=True, more_views=views[1:])
     for leaf, view in enumerate(views):
         alone = model(view, branches=True).features[leaf]
@@ -225,7 +226,8 @@ def test_an_averaged_leaf_sees_the_view_of_its_leaf(build):
 
 def test_views_of_their_own_reach_both_dropout_passes(build):
     model = build("vgg16_mlp", kd_objective="pcl", tree="12(1,1)", kd_rdrop_weight=1.0).train()
-    outputs = model(images(seed=1), branches=True, more_views=[images(seed=2)])
+    net_input = {"images": images(seed=1), "more_views": [images(seed=2)]}
+    outputs = model(**inputs_of(model.objective, net_input), branches=True)
     first, second = outputs.features[:2], outputs.features[3:5]
     assert [f.shape for f in first] == [f.shape for f in second]
     assert not torch.equal(first[1], second[1])
@@ -235,11 +237,11 @@ def test_views_of_their_own_reach_both_dropout_passes(build):
 def test_only_pcl_and_kdcl_ask_for_a_view_per_leaf(name, build):
     several = name in ("pcl", "kdcl")
     tree = "chain" if OBJECTIVES[name].needs_bridge else "6(3,3)"
-    assert build(kd_objective=name, tree=tree).objective.views == (2 if several else 1)
+    assert build(kd_objective=name, tree=tree).views == (2 if several else 1)
     if several:
-        assert build(kd_objective=name, tree="chain").objective.views == 1
+        assert build(kd_objective=name, tree="chain").views == 1
         same = build(kd_objective=name, tree=tree, kd_own_augmentation="no")
-        assert same.objective.views == 1
+        assert same.views == 1
 
 
 def test_two_dropout_passes_have_maps_of_their_own(build):

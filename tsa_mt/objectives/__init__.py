@@ -4,52 +4,39 @@
 >>> okd = build_objective("tsa", tree="0(1,1,1,1)", feature_dim=64, num_classes=10)
 """
 
-from tsa_mt.objectives.ahbf import AHBF
-from tsa_mt.objectives.base import (
+import importlib
+import pkgutil
+
+from tsa_mt.objectives.base import LEAVES, Objective
+from tsa_mt.objectives.config import ObjectiveConfig, Option
+from tsa_mt.objectives.consistency import Consistency, register_consistency
+from tsa_mt.objectives.ramp import RampedObjective
+from tsa_mt.objectives.registry import (
     OBJECTIVES,
-    Context,
-    LossTerms,
-    Objective,
-    ObjectiveConfig,
     build_objective,
     check_options,
     find_objective,
     register_objective,
 )
-from tsa_mt.objectives.cl_ilr import CLILR
-from tsa_mt.objectives.dml import DML, DMLMean
-from tsa_mt.objectives.independent import Independent
-from tsa_mt.objectives.kd import KD, HintonKD
-from tsa_mt.objectives.kdcl import KDCL
-from tsa_mt.objectives.okddip import OKDDip
-from tsa_mt.objectives.one import ONE
-from tsa_mt.objectives.pcl import PCL
-from tsa_mt.objectives.rdrop import RDrop
-from tsa_mt.objectives.sokd import SOKD
-from tsa_mt.objectives.tsa import TSA
+from tsa_mt.objectives.rows import Context, LossTerms, Rows
 
 __all__ = [
-    "AHBF",
-    "CLILR",
-    "DML",
-    "KD",
-    "KDCL",
+    "LEAVES",
     "OBJECTIVES",
-    "ONE",
-    "PCL",
-    "SOKD",
-    "TSA",
+    "Consistency",
     "Context",
-    "DMLMean",
-    "HintonKD",
-    "Independent",
     "LossTerms",
-    "OKDDip",
     "Objective",
     "ObjectiveConfig",
-    "RDrop",
+    "Option",
+    "RampedObjective",
+    "Rows",
     "build_objective",
     "check_options",
     "find_objective",
+    "register_consistency",
     "register_objective",
 ]
+
+for _module in pkgutil.iter_modules(__path__):  # every file that registers a method is found
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -30,42 +30,14 @@ alone, which a norm over two numbers would saturate. The code adds 1e-7 to the t
 probabilities, we do not.
 """
 
-from dataclasses import dataclass, replace
-from typing import Dict, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tsa_mt.branches import BranchOutputs, Predictions, log_softmax
-from tsa_mt.objectives.base import LEAVES, Context, LossTerms, Objective, register_objective
-from tsa_mt.objectives.config import (
-    NOT_NEGATIVE,
-    RampedConfig,
-    option,
-    rampup_option,
-    strength_option,
-    temperature_option,
-)
-from tsa_mt.objectives.functional import cross_entropy, mixture, paired_kl
-
-
-@dataclass(frozen=True)
-class AHBFConfig(RampedConfig):
-    """Options of `AHBF`."""
-
-    strength: float = strength_option(0.75)
-    temperature: float = temperature_option(3.0)
-    rampup: float = rampup_option(240, 300)
-    lambda_teacher: float = option(
-        2.0, "weight of an auxiliary teacher teaching the one below it", NOT_NEGATIVE
-    )
-    lambda_own: float = option(
-        2.0, "weight of an auxiliary teacher teaching its own branch", NOT_NEGATIVE
-    )
-    lambda_branch: float = option(
-        4.0, "weight of a branch teaching the auxiliary teacher below it", NOT_NEGATIVE
-    )
-
+from tsa_mt.branches import BranchOutputs
+from tsa_mt.objectives import LEAVES, LossTerms, Option, RampedObjective, Rows, register_objective
+from tsa_mt.objectives import functional as F
 
 FIRST_COMMIT = {"strength": 1.0, "rampup": 1.0}
 """Options of the repository's first commit, where they differ from HEAD."""
@@ -75,32 +47,33 @@ PAPER = {"lambda_teacher": 4.0, "lambda_own": 0.0, "lambda_branch": 2.0}
 
 
 @register_objective("ahbf")
-class AHBF(Objective):
+class AHBF(RampedObjective):
     """Auxiliary teachers fused level by level; see the module's docstring."""
 
-    Config = AHBFConfig
     default_tree = "ladder"
     fuses_features = True
     fuses_widths = True
     ordered = True
+    strength = Option.strength(0.75)
+    temperature = Option.temperature(3.0)
+    rampup = Option.rampup(240, of=300)
+    lambda_teacher = Option.weight(2.0, "weight of an auxiliary teacher teaching the one below it")
+    lambda_own = Option.weight(2.0, "weight of an auxiliary teacher teaching its own branch")
+    lambda_branch = Option.weight(
+        4.0, "weight of a branch teaching the auxiliary teacher below it"
+    )
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
         dims = self.leaf_dims
         self.merges = nn.ModuleList(map(self.fusion.merge, dims, dims[1:]))
         self.gates = nn.ModuleList(self.fusion.gate(dim, 2) for dim in dims[1:])
 
     @property
-    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+    def gradients(self) -> dict[str, tuple[str, ...]]:
         """See `Objective.gradients`."""
-        fused = (*LEAVES, "gates")
-        return {
-            "task": LEAVES,
-            "teacher_task": fused,
-            "teacher": fused,
-            "own": fused,
-            "branch": fused,
-        }
+        fused = dict.fromkeys(("teacher_task", "teacher", "own", "branch"), (*LEAVES, "gates"))
+        return {"task": LEAVES, **fused}
 
     def fuse(self, outputs: BranchOutputs) -> BranchOutputs:
         """Adds the gate ``teachers``: ``(..., leaves - 1, leaves)``, rows sum to 1.
@@ -110,39 +83,46 @@ class AHBF(Objective):
         if self.leaves == 1:
             return outputs
         features = outputs.maps or outputs.features
-        fused, rows = features[0], []
+        fused = features[0]
+        mixtures: list[Tensor] = []
         for level, (merge, gate) in enumerate(zip(self.merges, self.gates), start=1):
             fused = merge(fused, features[level])
             shares = gate(fused)  # ... x 2
             identity = torch.eye(self.leaves, dtype=shares.dtype, device=shares.device)
-            below = rows[-1] if rows else identity[0]
-            rows.append(shares[..., :1] * below + shares[..., 1:] * identity[level])
-        return replace(outputs, gates={"teachers": torch.stack(rows, dim=-2)})
+            below = mixtures[-1] if mixtures else identity[0]
+            mixtures.append(shares[..., :1] * below + shares[..., 1:] * identity[level])
+        return outputs.with_gate("teachers", torch.stack(mixtures, dim=-2))
 
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
+    def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; the auxiliary teachers' task loss and three divergences follow."""
-        task = self.task_losses(predictions, target, context).sum()
-        if self.leaves == 1:
-            return self.task_alone(task)
-        config, count = self.config, self.leaves
-        teachers = mixture(predictions.logits, gates["teachers"])
-        own = cross_entropy(log_softmax(teachers), target, context.label_smoothing).sum()
-        # distributions: leaves 0 .. K-1, then teachers 1 .. K-1; the leader is teacher 0
-        teacher = [0, *range(count, 2 * count - 1)]
-        levels = range(1, count)
-        pairs = [(teacher[i], teacher[i - 1]) for i in levels]
-        pairs += [(teacher[i], i) for i in levels]
-        pairs += [(i, teacher[i - 1]) for i in levels]
-        softened = log_softmax(teachers, config.temperature)
-        divergences = paired_kl(pairs, predictions.log_probs(config.temperature), softened)
-        scale = config.strength * self.ramp(context) * config.temperature**2
-        below, branch, across = scale * divergences.view(3, count - 1).sum(1)
+        if rows.leaves == 1:
+            return rows.task_alone(self.gradients)
+        task = rows.task_losses().sum()
+        teachers = F.mixture(rows.logits(), rows.gate("teachers"))
+        own = rows.task_loss_of(teachers)
+        softened = F.log_softmax(teachers, self.temperature)
+        students = rows.log_probs(temperature=self.temperature)
+        divergences = F.paired_kl(_pairs(rows.leaves), students, softened)
+        scale = self.strength * self.ramp(rows) * self.temperature**2
+        below, branch, across = scale * divergences.view(3, rows.leaves - 1).sum(1)
         return {
             "task": task,
             "teacher_task": own,
-            "teacher": config.lambda_teacher * below,
-            "own": config.lambda_own * branch,
-            "branch": config.lambda_branch * across,
+            "teacher": self.lambda_teacher * below,
+            "own": self.lambda_own * branch,
+            "branch": self.lambda_branch * across,
         }
+
+
+def _pairs(leaves: int) -> list[tuple[int, int]]:
+    """Who is imitated by whom, level by level for each of the three divergences.
+
+    Distributions are numbered: leaves 0 .. K-1, then teachers 1 .. K-1; the leader is teacher 0.
+    """
+    teacher = [0, *range(leaves, 2 * leaves - 1)]
+    levels = range(1, leaves)
+    return [
+        *((teacher[i], teacher[i - 1]) for i in levels),
+        *((teacher[i], i) for i in levels),
+        *((i, teacher[i - 1]) for i in levels),
+    ]

@@ -21,49 +21,29 @@ Every leaf k imitates the mean logit of the others, and what the leaves share is
 Deviation: the code adds 1e-7 to the target's probabilities, we do not.
 """
 
-from dataclasses import dataclass
-from typing import Dict
-
-from torch import Tensor
-
-from tsa_mt.branches import Predictions
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
-from tsa_mt.objectives.config import (
-    RampedConfig,
-    detach_option,
-    rampup_option,
-    strength_option,
-    temperature_option,
-)
-from tsa_mt.objectives.targets import kl_to_mean_of_others
-
-
-@dataclass(frozen=True)
-class CLILRConfig(RampedConfig):
-    """Options of `CLILR`."""
-
-    strength: float = strength_option(1.0)
-    temperature: float = temperature_option(3.0)
-    rampup: float = rampup_option(80, 300)
-    detach: bool = detach_option(False)
+from tsa_mt.objectives import LossTerms, Option, RampedObjective, Rows, register_objective
+from tsa_mt.objectives import functional as F
 
 
 @register_objective("cl_ilr")
-class CLILR(Objective):
+class CLILR(RampedObjective):
     """Collaborative learning with rescaled gradients; see the module's docstring."""
 
-    Config = CLILRConfig
     default_tree = "fork"
     rescales_shared = True
+    strength = Option.strength(1.0)
+    temperature = Option.temperature(3.0)
+    rampup = Option.rampup(80, of=300)
+    detach = Option.detach(False)
 
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
+    def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; terms are ``task`` and ``distillation``."""
-        task = self.task_losses(predictions, target, context).sum()
-        if self.leaves == 1:
-            return self.task_alone(task)
-        temperature = self.config.temperature
-        scale = self.config.strength * self.ramp(context) * temperature**2
-        divergence = kl_to_mean_of_others(predictions, temperature, self.config.detach)
+        if rows.leaves == 1:
+            return rows.task_alone(self.gradients)
+        task = rows.task_losses().sum()
+        log_probs = rows.log_probs(temperature=self.temperature)
+        divergence = F.kl_to_mean_of_others(
+            rows.logits(), log_probs, self.temperature, self.detach
+        )
+        scale = self.strength * self.ramp(rows) * self.temperature**2
         return {"task": task, "distillation": scale * divergence}

@@ -1,17 +1,26 @@
-"""Options of objectives: frozen dataclasses whose fields carry help, published value and range.
+"""Options of objectives: declared in the class, checked once, shown as flags.
 
-An option that several objectives have is made by one function here, so that it means the same and
-has the same help everywhere.
+A method declares its options as class attributes, with the published values::
+
+    class Mine(Objective):
+        temperature = Option.temperature(3.0)
+        decay = Option(0.9, "how much of the past remains", SHARE)
+
+``Mine.Config`` is then a frozen dataclass of all of them, ``self.temperature`` the value in use and
+``--kd-temperature`` the flag. An option that several methods have is made by one function of
+`Option`, so that it means the same and has the same help everywhere.
 """
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Generic, NamedTuple, TypeVar, overload
+
+Value = TypeVar("Value", bool, int, float, str)
 
 
 class Range(NamedTuple):
-    """What an option may be: a test and the words for it."""
+    """Allowed values of an option: a test and the words for it."""
 
     test: Callable[[Any], bool]
     words: str
@@ -22,40 +31,81 @@ NOT_NEGATIVE = Range(lambda value: 0 <= value < math.inf, "0 or more and finite"
 SHARE = Range(lambda value: 0 <= value <= 1, "between 0 and 1")
 
 
-def option(default: Any, help: str, allowed: Optional[Range] = None) -> Any:
-    """A field of an objective's config.
+def option_field(default: Any, help: str, allowed: Range | None = None) -> Any:
+    """A dataclass field with a help text and a range."""
+    return dataclasses.field(default=default, metadata={"help": help, "allowed": allowed})
+
+
+class Option(Generic[Value]):
+    """One option of an objective; read from an objective it is the value in use.
 
     Args:
         default: The published value.
         help: One line for ``--help``.
-        allowed: What the value must be; ``None`` when any will do.
+        allowed: What the value must be. ``None`` allows every value of the type.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "allowed": allowed})
 
+    def __init__(self, default: Value, help: str, allowed: Range | None = None):
+        self.default = default
+        self.help = help
+        self.allowed = allowed
+        self.name = ""
 
-def temperature_option(default: float) -> Any:
-    """The temperature of an objective's distillation terms."""
-    return option(default, "softens every distribution in the distillation terms", POSITIVE)
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
 
+    @overload
+    def __get__(self, objective: None, owner: type) -> "Option[Value]": ...
 
-def strength_option(default: float = 1.0) -> Any:
-    """The factor of an objective's distillation terms; the task loss keeps weight 1."""
-    return option(default, "factor of the distillation terms beside the task loss", NOT_NEGATIVE)
+    @overload
+    def __get__(self, objective: Any, owner: type) -> Value: ...
 
+    def __get__(self, objective: Any, owner: type) -> "Option[Value] | Value":
+        if objective is None:
+            return self
+        value: Value = getattr(objective.config, self.name)
+        return value
 
-def share_option(default: float) -> Any:
-    """The share of an objective's distillation terms; the task loss gets the rest."""
-    return option(default, "share of the distillation term; the task loss gets the rest", SHARE)
+    def __set__(self, objective: Any, value: Value) -> None:
+        raise AttributeError(f"option {self.name!r} is fixed; build another objective with it")
 
+    @staticmethod
+    def temperature(default: float) -> "Option[float]":
+        """The temperature of an objective's distillation terms."""
+        return Option(default, "softens every distribution in the distillation terms", POSITIVE)
 
-def detach_option(default: bool) -> Any:
-    """Whether an objective's targets are constants."""
-    return option(default, "stop the gradient into the distribution that is imitated")
+    @staticmethod
+    def strength(default: float) -> "Option[float]":
+        """The factor of an objective's distillation terms. The task loss keeps weight 1."""
+        text = "factor of the distillation terms beside the task loss"
+        return Option(default, text, NOT_NEGATIVE)
 
+    @staticmethod
+    def share(default: float) -> "Option[float]":
+        """The share of an objective's distillation terms. The task loss gets the rest."""
+        return Option(default, "share of the distillation term; the task loss gets the rest", SHARE)
 
-def own_augmentation_option(default: bool) -> Any:
-    """Whether every leaf sees an augmentation of an image of its own."""
-    return option(default, "every leaf sees its own augmentation of an image; text has none")
+    @staticmethod
+    def weight(default: float, help: str) -> "Option[float]":
+        """The weight of one term: any number that is not negative."""
+        return Option(default, help, NOT_NEGATIVE)
+
+    @staticmethod
+    def detach(default: bool) -> "Option[bool]":
+        """Whether an objective's targets are constants."""
+        return Option(default, "stop the gradient into the distribution that is imitated")
+
+    @staticmethod
+    def own_augmentation(default: bool) -> "Option[bool]":
+        """Whether every leaf sees an augmentation of an image of its own."""
+        text = "every leaf sees its own augmentation of an image; text has none"
+        return Option(default, text)
+
+    @staticmethod
+    def rampup(epochs: int, of: int) -> "Option[float]":
+        """A ramp-up published in epochs, as the fraction of the training that it was."""
+        text = "length of the ramp-up as a fraction of --max-update; 0 = full weight at once"
+        return Option(epochs / of, text, SHARE)
 
 
 RDROP = "weight of R-Drop: every batch passes twice under dropout, and the passes agree; 0 = off"
@@ -63,48 +113,36 @@ RDROP = "weight of R-Drop: every batch passes twice under dropout, and the passe
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Options of an objective; every field has a default (the published value) and a help text.
+    """Options that every objective has; `config_of` derives the others' dataclasses from it.
 
     Raises:
         ValueError: A value is out of its option's range.
     """
 
-    rdrop_weight: float = option(0.0, RDROP, NOT_NEGATIVE)
+    rdrop_weight: float = option_field(0.0, RDROP, NOT_NEGATIVE)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            allowed = field.metadata.get("allowed")
-            if allowed is not None:
-                value = getattr(self, field.name)
-                require(allowed.test(value), field.name, value, allowed.words)
+            allowed = field.metadata["allowed"]
+            value = getattr(self, field.name)
+            if allowed is not None and not allowed.test(value):
+                raise ValueError(
+                    f"option {field.name!r} is {value!r}; it must be {allowed.words}"
+                )
 
 
-def rampup_option(epochs: int, of: int) -> Any:
-    """A ramp-up published in epochs, as the fraction of the training that it was."""
-    return option(epochs / of, RAMPUP, SHARE)
-
-
-RAMPUP = "length of the ramp-up as a fraction of --max-update; 0 = full weight at once"
-
-
-@dataclass(frozen=True)
-class RampedConfig(ObjectiveConfig):
-    """Options of an objective whose distillation terms grow during the first part of training."""
-
-    rampup: float = option(0.0, RAMPUP, SHARE)
-    rampup_updates: int = option(
-        0, "length of the ramp-up in updates; 0 = that fraction of --max-update", NOT_NEGATIVE
+def config_of(cls: type) -> type[ObjectiveConfig]:
+    """The frozen dataclass of all options that a class and its bases declare."""
+    options: dict[str, Option[Any]] = {}
+    for base in reversed(cls.__mro__):
+        options.update((k, v) for k, v in vars(base).items() if isinstance(v, Option))
+    fields = [
+        (name, type(option.default), option_field(option.default, option.help, option.allowed))
+        for name, option in options.items()
+    ]
+    return dataclasses.make_dataclass(
+        f"{cls.__name__}Config", fields, bases=(ObjectiveConfig,), frozen=True
     )
-
-
-def require(condition: bool, option: str, value: Any, allowed: str) -> None:
-    """Checks a config value.
-
-    Raises:
-        ValueError: With the option's name, the value and what is allowed.
-    """
-    if not condition:
-        raise ValueError(f"option {option!r} is {value!r}; it must be {allowed}")
 
 
 def shown(value: Any) -> str:

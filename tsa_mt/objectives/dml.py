@@ -23,69 +23,43 @@ inside). The paper's peers are whole networks: tree ``peers`` (the default), ``-
 every other tree works. Deviation: no 1e-7 in the target of ``dml_mean``.
 """
 
-from dataclasses import dataclass
-from typing import Dict
-
 from torch import Tensor
 
-from tsa_mt.branches import Predictions
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
-from tsa_mt.objectives.config import (
-    ObjectiveConfig,
-    detach_option,
-    strength_option,
-    temperature_option,
-)
-from tsa_mt.objectives.functional import pairwise_kl
-from tsa_mt.objectives.targets import kl_to_mean_of_others
-
-
-@dataclass(frozen=True)
-class DMLConfig(ObjectiveConfig):
-    """Options of `DML`."""
-
-    strength: float = strength_option(1.0)
-    temperature: float = temperature_option(1.0)
-    detach: bool = detach_option(True)
-
-
-@dataclass(frozen=True)
-class DMLMeanConfig(DMLConfig):
-    """Options of `DMLMean`."""
-
-    temperature: float = temperature_option(3.0)
-    detach: bool = detach_option(False)
+from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
+from tsa_mt.objectives import functional as F
 
 
 @register_objective("dml")
 class DML(Objective):
     """Every leaf imitates every other one; see the module's docstring."""
 
-    Config = DMLConfig
     default_tree = "peers"
+    strength = Option.strength(1.0)
+    temperature = Option.temperature(1.0)
+    detach = Option.detach(True)
 
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
+    def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; terms are ``task`` and ``distillation``."""
-        task = self.task_losses(predictions, target, context).sum()
-        if self.leaves == 1:
-            return self.task_alone(task)
-        scale = self.config.strength * self.config.temperature**2
-        return {"task": task, "distillation": scale * self.divergence(predictions)}
+        if rows.leaves == 1:
+            return rows.task_alone(self.gradients)
+        scale = self.strength * self.temperature**2
+        task = rows.task_losses().sum()
+        return {"task": task, "distillation": scale * self.divergence(rows)}
 
-    def divergence(self, predictions: Predictions) -> Tensor:
+    def divergence(self, rows: Rows) -> Tensor:
         """KL of the leaves to what they imitate, summed over leaves and rows."""
-        log_probs = predictions.log_probs(self.config.temperature)
-        return pairwise_kl(log_probs, self.config.detach) / (self.leaves - 1)
+        log_probs = rows.log_probs(temperature=self.temperature)
+        return F.pairwise_kl(log_probs, self.detach) / (rows.leaves - 1)
 
 
 @register_objective("dml_mean")
 class DMLMean(DML):
     """Every leaf imitates the mean logit of the others; see the module's docstring."""
 
-    Config = DMLMeanConfig
+    temperature = Option.temperature(3.0)
+    detach = Option.detach(False)
 
-    def divergence(self, predictions: Predictions) -> Tensor:
+    def divergence(self, rows: Rows) -> Tensor:
         """See `DML.divergence`."""
-        return kl_to_mean_of_others(predictions, self.config.temperature, self.config.detach)
+        log_probs = rows.log_probs(temperature=self.temperature)
+        return F.kl_to_mean_of_others(rows.logits(), log_probs, self.temperature, self.detach)

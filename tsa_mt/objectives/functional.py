@@ -13,6 +13,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
+def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """``log softmax(logits / temperature)`` over the last dimension, in float32 or float64."""
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    scaled = logits if temperature == 1.0 else logits.to(dtype) / temperature
+    return torch.log_softmax(scaled, dim=-1, dtype=dtype)
+
+
 class _SmoothedCrossEntropy(torch.autograd.Function):
     """Label-smoothed cross-entropy of every leaf; see `cross_entropy`."""
 
@@ -337,6 +344,26 @@ def mean_of_others(logits: Tensor) -> Tensor:
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return (wide.sum(0) - wide) / (logits.shape[0] - 1)
+
+
+def kl_to_mean_of_others(
+    logits: Tensor, log_probs: Tensor, temperature: float, detach: bool
+) -> Tensor:
+    """``sum_k KL(softmax(m_k / T) || softmax(z_k / T))``, ``m_k`` the mean logit of the others.
+
+    Args:
+        logits: ``(leaves, rows, classes)`` of at least two leaves.
+        log_probs: Their log-probabilities at the temperature.
+        temperature: ``T``.
+        detach: Whether the targets get no gradient.
+
+    Returns:
+        A scalar in nats.
+    """
+    targets = log_softmax(mean_of_others(logits.detach() if detach else logits), temperature)
+    leaves = logits.shape[0]
+    pairs = [(leaf, leaves + leaf) for leaf in range(leaves)]
+    return paired_kl(pairs, targets, log_probs).sum()
 
 
 def gaussian_rampup(progress: float) -> float:

@@ -4,8 +4,9 @@ Rows (tokens of text) are fused by linear maps and layer norms, position by posi
 token sees another one. Feature maps of images take 1x1 convolutions, pooling and batch norms.
 """
 
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 from torch import Tensor, nn
@@ -65,3 +66,27 @@ def _row_trunk_gate(dim: int, outputs: int) -> nn.Module:
 
 ROWS = FusionModules(merge=RowMerge, gate=RowGate, trunk_gate=_row_trunk_gate)
 """Fusion of tokens."""
+
+
+def gate_statistics(gates: Mapping[str, Tensor], leaves: int) -> dict[str, Tensor]:
+    """Weights that gates give to the leaves, for logging.
+
+    Args:
+        gates: Outputs of `Objective.fuse`: ``(rows, mixtures, leaves)`` by name, with one more
+            dimension for several passes.
+        leaves: Number of all leaves.
+
+    Returns:
+        Sums over rows, averaged over passes, by fixed names: ``gate_NAME_bK`` is the weight of leaf
+        K, ``gate_NAME_J_bK`` that in mixture J where there are several. Leaves and mixtures count
+        so that the last is the last leaf's.
+    """
+    sums: dict[str, Tensor] = {}
+    for name, gate in gates.items():
+        weights = gate.detach().float().sum(0)
+        weights = weights.mean(-1) if weights.dim() == 3 else weights  # mixtures x leaves
+        mixtures, columns = weights.shape
+        for row, column in itertools.product(range(mixtures), range(columns)):
+            mixture = f"_{leaves - mixtures + row}" if mixtures > 1 else ""
+            sums[f"gate_{name}{mixture}_b{leaves - columns + column}"] = weights[row, column]
+    return sums

@@ -7,12 +7,7 @@ et al., AAAI 2020, https://github.com/DefangChen/OKDDip-AAAI2020 at c6a05de).
 Loss: ``sum_k CE(z_k, y)``. Summed over leaves. Nothing is detached: there is no target.
 """
 
-from typing import Dict, Tuple
-
-from torch import Tensor
-
-from tsa_mt.branches import Predictions
-from tsa_mt.objectives.base import LEAVES, Context, LossTerms, Objective, register_objective
+from tsa_mt.objectives import LEAVES, LossTerms, Objective, Rows, register_objective
 
 
 @register_objective("independent")
@@ -22,12 +17,10 @@ class Independent(Objective):
     default_tree = "chain"
 
     @property
-    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+    def gradients(self) -> dict[str, tuple[str, ...]]:
         """See `Objective.gradients`."""
         return {"task": LEAVES}
 
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
+    def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; the only term is ``task``."""
-        return {"task": self.task_losses(predictions, target, context).sum()}
+        return {"task": rows.task_losses().sum()}

@@ -28,79 +28,55 @@ https://arxiv.org/abs/1503.02531), as in https://github.com/DefangChen/OKDDip-AA
   rows that the criterion divides once.
 """
 
-from dataclasses import dataclass
-from typing import Dict, Tuple
+from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
+from tsa_mt.objectives import functional as F
 
-from torch import Tensor
-
-from tsa_mt.branches import Predictions
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
-from tsa_mt.objectives.config import (
-    ObjectiveConfig,
-    option,
-    share_option,
-    strength_option,
-    temperature_option,
-)
-from tsa_mt.objectives.functional import imitation, kl_divergence
+REVERSE = "KL(student || teacher) instead of KL(teacher || student)"
 
 
-def _reverse_option() -> bool:
-    return option(False, "KL(student || teacher) instead of KL(teacher || student)")
+class WordLevel(Objective):
+    """Task loss and a frozen teacher, weighted; see the module's docstring."""
 
+    default_tree = "chain"
+    needs_teacher = True
+    temperature = Option.temperature(1.0)
+    reverse = Option(False, REVERSE)
 
-@dataclass(frozen=True)
-class KDConfig(ObjectiveConfig):
-    """Options of `KD`."""
+    def weights(self) -> tuple[float, float]:
+        """Weights of the task loss and of the divergence."""
+        raise NotImplementedError
 
-    weight: float = share_option(0.5)
-    temperature: float = temperature_option(1.0)
-    reverse: bool = _reverse_option()
-
-
-@dataclass(frozen=True)
-class HintonKDConfig(ObjectiveConfig):
-    """Options of `HintonKD`."""
-
-    strength: float = strength_option(1.0)
-    temperature: float = temperature_option(3.0)
-    reverse: bool = _reverse_option()
+    def terms(self, rows: Rows) -> LossTerms:
+        """See `Objective.terms`; terms are ``task`` and ``distillation``."""
+        task = rows.task_losses().sum()
+        teacher = rows.teacher.mean_log_probs(self.temperature).detach()
+        students = rows.log_probs(temperature=self.temperature)
+        if self.reverse:
+            divergence = F.kl_divergence(students, teacher)
+        else:
+            divergence = F.imitation(teacher, students).sum()
+        hard, soft = self.weights()
+        return {"task": hard * task, "distillation": soft * self.temperature**2 * divergence}
 
 
 @register_objective("kd")
-class KD(Objective):
+class KD(WordLevel):
     """Interpolation of the task loss and a frozen teacher; see the module's docstring."""
 
-    Config = KDConfig
-    default_tree = "chain"
-    needs_teacher = True
+    weight = Option.share(0.5)
 
-    def weights(self) -> Tuple[float, float]:
-        """Weights of the task loss and of the divergence."""
-        return 1.0 - self.config.weight, self.config.weight
-
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
-        """See `Objective.terms`; terms are ``task`` and ``distillation``."""
-        temperature = self.config.temperature
-        task = self.task_losses(predictions, target, context).sum()
-        teacher = context.teacher_log_probs(temperature)
-        students = predictions.log_probs(temperature)
-        if self.config.reverse:
-            divergence = kl_divergence(students, teacher)
-        else:
-            divergence = imitation(teacher, students).sum()
-        hard, soft = self.weights()
-        return {"task": hard * task, "distillation": soft * temperature**2 * divergence}
+    def weights(self) -> tuple[float, float]:
+        """See `WordLevel.weights`."""
+        return 1.0 - self.weight, self.weight
 
 
 @register_objective("kd_hinton")
-class HintonKD(KD):
+class HintonKD(WordLevel):
     """Sum of the task loss and a frozen teacher; see the module's docstring."""
 
-    Config = HintonKDConfig
+    strength = Option.strength(1.0)
+    temperature = Option.temperature(3.0)
 
-    def weights(self) -> Tuple[float, float]:
-        """Weights of the task loss and of the divergence."""
-        return 1.0, self.config.strength
+    def weights(self) -> tuple[float, float]:
+        """See `WordLevel.weights`."""
+        return 1.0, self.strength

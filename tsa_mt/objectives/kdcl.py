@@ -19,55 +19,33 @@ Not here: the paper's other ways of combining logits (linear, minimum, general).
 are whole networks (tree ``peers``).
 """  # noqa: E501
 
-from dataclasses import dataclass
-from typing import Dict
-
 import torch
-from torch import Tensor
 
-from tsa_mt.branches import Predictions, log_softmax
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
-from tsa_mt.objectives.config import (
-    ObjectiveConfig,
-    detach_option,
-    own_augmentation_option,
-    share_option,
-    temperature_option,
-)
-from tsa_mt.objectives.functional import paired_kl
-
-
-@dataclass(frozen=True)
-class KDCLConfig(ObjectiveConfig):
-    """Options of `KDCL`."""
-
-    weight: float = share_option(0.5)
-    temperature: float = temperature_option(4.0)
-    detach: bool = detach_option(True)
-    own_augmentation: bool = own_augmentation_option(True)
+from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
+from tsa_mt.objectives import functional as F
 
 
 @register_objective("kdcl")
 class KDCL(Objective):
     """The mean of all leaves teaches each of them; see the module's docstring."""
 
-    Config = KDCLConfig
     default_tree = "peers"
+    weight = Option.share(0.5)
+    temperature = Option.temperature(4.0)
+    detach = Option.detach(True)
+    own_augmentation = Option.own_augmentation(True)
 
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
+    def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; terms are ``task`` and ``distillation``."""
-        task = self.task_losses(predictions, target, context).sum()
-        if self.leaves == 1:
-            return self.task_alone(task)
-        weight, temperature = self.config.weight, self.config.temperature
-        logits = predictions.logits.detach() if self.config.detach else predictions.logits
+        if rows.leaves == 1:
+            return rows.task_alone(self.gradients)
+        task = rows.task_losses().sum()
+        logits = rows.logits().detach() if self.detach else rows.logits()
         wide = torch.promote_types(logits.dtype, torch.float32)
-        mean = log_softmax(logits.mean(0, keepdim=True, dtype=wide), temperature)
-        pairs = [(0, 1 + leaf) for leaf in range(self.leaves)]
-        divergence = paired_kl(pairs, mean, predictions.log_probs(temperature)).sum()
+        mean = F.log_softmax(logits.mean(0, keepdim=True, dtype=wide), self.temperature)
+        pairs = [(0, 1 + leaf) for leaf in range(rows.leaves)]
+        divergence = F.paired_kl(pairs, mean, rows.log_probs(temperature=self.temperature)).sum()
         return {
-            "task": (1.0 - weight) * task,
-            "distillation": weight * temperature**2 * divergence,
+            "task": (1.0 - self.weight) * task,
+            "distillation": self.weight * self.temperature**2 * divergence,
         }

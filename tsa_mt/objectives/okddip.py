@@ -30,66 +30,46 @@ The code adds 1e-7 to the target's probabilities, we do not: over a large vocabu
 Whole networks as peers (the paper's network-based variant): tree ``peers``, ``--peer-encoders``.
 """
 
-from dataclasses import dataclass, replace
-from typing import Dict, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tsa_mt.branches import BranchOutputs, Predictions, log_softmax
-from tsa_mt.objectives.base import LEAVES, Context, LossTerms, Objective, register_objective
-from tsa_mt.objectives.config import (
-    RampedConfig,
-    detach_option,
-    option,
-    rampup_option,
-    strength_option,
-    temperature_option,
-)
-from tsa_mt.objectives.functional import log_mixture, mixture, paired_kl
+from tsa_mt.branches import BranchOutputs
+from tsa_mt.objectives import LEAVES, LossTerms, Option, RampedObjective, Rows, register_objective
+from tsa_mt.objectives import functional as F
 from tsa_mt.objectives.fusion import softmax
 
 REDUCTION = 8
 """How much narrower the attention is than the features."""
 
 
-@dataclass(frozen=True)
-class OKDDipConfig(RampedConfig):
-    """Options of `OKDDip`."""
-
-    strength: float = strength_option(1.0)
-    temperature: float = temperature_option(3.0)
-    rampup: float = rampup_option(80, 300)
-    mix_predictions: bool = option(
-        False, "mix the peers' softened probabilities, as the paper has it, instead of logits"
-    )
-    detach: bool = detach_option(False)
-
-
 @register_objective("okddip")
-class OKDDip(Objective):
+class OKDDip(RampedObjective):
     """Peers with attention-based targets and a leader; see the module's docstring."""
 
-    Config = OKDDipConfig
     default_tree = "fork"
     fuses_features = True
+    strength = Option.strength(1.0)
+    temperature = Option.temperature(3.0)
+    rampup = Option.rampup(80, of=300)
+    mix_predictions = Option(
+        False, "mix the peers' softened probabilities, as the paper has it, instead of logits"
+    )
+    detach = Option.detach(False)
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
         if self.leaves > 1:
             width = max(1, self.feature_dim // REDUCTION)
             self.query = nn.Linear(self.feature_dim, width, bias=False)
             self.key = nn.Linear(self.feature_dim, width, bias=False)
 
     @property
-    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+    def gradients(self) -> dict[str, tuple[str, ...]]:
         """See `Objective.gradients`."""
-        detach = self.config.detach
-        return {
-            "task": LEAVES,
-            "peers": ("peers", "gates"),
-            "leader": ("leader",) if detach else LEAVES,
-        }
+        leader = ("leader",) if self.detach else LEAVES
+        return {"task": LEAVES, "peers": ("peers", "gates"), "leader": leader}
 
     def fuse(self, outputs: BranchOutputs) -> BranchOutputs:
         """Adds the gate ``attention``: ``(..., peers, peers)``, rows sum to 1."""
@@ -97,31 +77,28 @@ class OKDDip(Objective):
             return outputs
         features = torch.stack(outputs.features[1:], dim=-2)  # ... x peers x dim
         scores = self.query(features) @ self.key(features).transpose(-1, -2)
-        return replace(outputs, gates={"attention": softmax(scores)})
+        return outputs.with_gate("attention", softmax(scores))
 
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
+    def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; terms are ``task``, ``peers`` and ``leader``."""
-        task = self.task_losses(predictions, target, context).sum()
-        if self.leaves == 1:
-            return self.task_alone(task)
-        targets = self._log_targets(predictions, gates["attention"])
-        students = predictions.log_probs(self.config.temperature)
-        pairs = [(leaf, self.leaves + leaf) for leaf in range(self.leaves)]
-        scale = self.config.strength * self.ramp(context) * self.config.temperature**2
-        divergences = scale * paired_kl(pairs, targets, students)
+        if rows.leaves == 1:
+            return rows.task_alone(self.gradients)
+        task = rows.task_losses().sum()
+        targets = self._log_targets(rows, rows.gate("attention"))
+        students = rows.log_probs(temperature=self.temperature)
+        pairs = [(leaf, rows.leaves + leaf) for leaf in range(rows.leaves)]
+        scale = self.strength * self.ramp(rows) * self.temperature**2
+        divergences = scale * F.paired_kl(pairs, targets, students)
         return {"task": task, "peers": divergences[1:].sum(), "leader": divergences[0]}
 
-    def _log_targets(self, predictions: Predictions, attention: Tensor) -> Tensor:
+    def _log_targets(self, rows: Rows, attention: Tensor) -> Tensor:
         """Log-probabilities of what every leaf imitates, ``(leaves, rows, classes)``."""
-        temperature = self.config.temperature
         peers = attention.shape[-1]
         mean = attention.new_full((len(attention), 1, peers), 1.0 / peers)
         weights = torch.cat([mean, attention], dim=1)  # rows x leaves x peers
-        if self.config.mix_predictions:
-            log_probs = predictions.log_probs(temperature)[1:]
-            return log_mixture(log_probs.detach() if self.config.detach else log_probs, weights)
-        logits = predictions.logits[1:]
-        mixed = mixture(logits.detach() if self.config.detach else logits, weights)
-        return log_softmax(mixed, temperature)
+        if self.mix_predictions:
+            log_probs = rows.log_probs(temperature=self.temperature)[1:]
+            return F.log_mixture(log_probs.detach() if self.detach else log_probs, weights)
+        logits = rows.logits()[1:]
+        mixed = F.mixture(logits.detach() if self.detach else logits, weights)
+        return F.log_softmax(mixed, self.temperature)

@@ -21,54 +21,35 @@ normalise the trunk's feature instead (LayerNorm), because a norm over a handful
 saturate them.
 """
 
-from dataclasses import dataclass, replace
-from typing import Dict, Tuple
+from typing import Any
 
-from torch import Tensor
-
-from tsa_mt.branches import BranchOutputs, Predictions, log_softmax
-from tsa_mt.objectives.base import LEAVES, Context, LossTerms, Objective, register_objective
-from tsa_mt.objectives.config import (
-    RampedConfig,
-    detach_option,
-    rampup_option,
-    strength_option,
-    temperature_option,
-)
-from tsa_mt.objectives.functional import cross_entropy, mixture, paired_kl
-
-
-@dataclass(frozen=True)
-class ONEConfig(RampedConfig):
-    """Options of `ONE`."""
-
-    strength: float = strength_option(1.0)
-    temperature: float = temperature_option(3.0)
-    rampup: float = rampup_option(80, 300)
-    detach: bool = detach_option(True)
+from tsa_mt.branches import BranchOutputs
+from tsa_mt.objectives import LEAVES, LossTerms, Option, RampedObjective, Rows, register_objective
+from tsa_mt.objectives import functional as F
 
 
 @register_objective("one")
-class ONE(Objective):
+class ONE(RampedObjective):
     """A gated ensemble teaches its members; see the module's docstring."""
 
-    Config = ONEConfig
     default_tree = "fork"
     ordered = True
+    strength = Option.strength(1.0)
+    temperature = Option.temperature(3.0)
+    rampup = Option.rampup(80, of=300)
+    detach = Option.detach(True)
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
         if self.leaves > 1:
             self.gate = self.fusion.trunk_gate(self.trunk_dim, self.leaves)
 
     @property
-    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+    def gradients(self) -> dict[str, tuple[str, ...]]:
         """See `Objective.gradients`."""
-        return {
-            "task": LEAVES,
-            "ensemble_task": (*LEAVES, "gates"),
-            "distillation": LEAVES if self.config.detach else (*LEAVES, "gates"),
-        }
+        gated = (*LEAVES, "gates")
+        distilled = LEAVES if self.detach else gated
+        return {"task": LEAVES, "ensemble_task": gated, "distillation": distilled}
 
     def fuse(self, outputs: BranchOutputs) -> BranchOutputs:
         """Adds the gate ``ensemble``: ``(..., 1, leaves)``, summing to 1."""
@@ -79,20 +60,18 @@ class ONE(Objective):
                 f"objective {self.name!r} has a gate on the trunk's features; pass trunk=, a "
                 f"(rows, {self.trunk_dim}) tensor"
             )
-        return replace(outputs, gates={"ensemble": self.gate(outputs.trunk).unsqueeze(-2)})
+        return outputs.with_gate("ensemble", self.gate(outputs.trunk).unsqueeze(-2))
 
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
+    def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; terms are ``task``, ``ensemble_task`` and ``distillation``."""
-        task = self.task_losses(predictions, target, context).sum()
-        if self.leaves == 1:
-            return self.task_alone(task)
-        ensemble = mixture(predictions.logits, gates["ensemble"])
-        own = cross_entropy(log_softmax(ensemble), target, context.label_smoothing).sum()
-        temperature = self.config.temperature
-        targets = log_softmax(ensemble.detach() if self.config.detach else ensemble, temperature)
-        pairs = [(0, 1 + leaf) for leaf in range(self.leaves)]
-        divergence = paired_kl(pairs, targets, predictions.log_probs(temperature)).sum()
-        scale = self.config.strength * self.ramp(context) * temperature**2
+        if rows.leaves == 1:
+            return rows.task_alone(self.gradients)
+        task = rows.task_losses().sum()
+        ensemble = F.mixture(rows.logits(), rows.gate("ensemble"))
+        own = rows.task_loss_of(ensemble)
+        targets = F.log_softmax(ensemble.detach() if self.detach else ensemble, self.temperature)
+        pairs = [(0, 1 + leaf) for leaf in range(rows.leaves)]
+        students = rows.log_probs(temperature=self.temperature)
+        scale = self.strength * self.ramp(rows) * self.temperature**2
+        divergence = F.paired_kl(pairs, targets, students).sum()
         return {"task": task, "ensemble_task": own, "distillation": scale * divergence}

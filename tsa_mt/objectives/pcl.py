@@ -30,67 +30,49 @@ averages the statistics.
 Standalone call: pass the averaged peers' logits, leaf by leaf, as ``teacher_logits``.
 """
 
-from dataclasses import dataclass, replace
-from typing import Dict, List, Optional, Tuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tsa_mt.branches import BranchOutputs, Predictions, Projection
-from tsa_mt.objectives.base import LEAVES, Context, LossTerms, Objective, register_objective
-from tsa_mt.objectives.config import (
-    SHARE,
-    RampedConfig,
-    option,
-    own_augmentation_option,
-    rampup_option,
-    strength_option,
-    temperature_option,
-)
-from tsa_mt.objectives.functional import paired_kl
-
-
-@dataclass(frozen=True)
-class PCLConfig(RampedConfig):
-    """Options of `PCL`."""
-
-    strength: float = strength_option(1.0)
-    temperature: float = temperature_option(3.0)
-    rampup: float = rampup_option(80, 300)
-    decay: float = option(
-        0.999, "decay per update of the averaged network whose leaves teach", SHARE
-    )
-    own_augmentation: bool = own_augmentation_option(True)
+from tsa_mt.branches import BranchOutputs, Projection
+from tsa_mt.objectives import LEAVES, LossTerms, Option, RampedObjective, Rows, register_objective
+from tsa_mt.objectives import functional as F
+from tsa_mt.objectives.config import SHARE
 
 
 @register_objective("pcl")
-class PCL(Objective):
+class PCL(RampedObjective):
     """A teacher on all features and an averaged peer group; see the module's docstring."""
 
-    Config = PCLConfig
     default_tree = "fork"
     ordered = True
     fuses_features = True
+    strength = Option.strength(1.0)
+    temperature = Option.temperature(3.0)
+    rampup = Option.rampup(80, of=300)
+    decay = Option(0.999, "decay per update of the averaged network whose leaves teach", SHARE)
+    own_augmentation = Option.own_augmentation(True)
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
         if self.leaves > 1:
             self.classifier = nn.Linear(self.leaves * self.feature_dim, self.num_classes)
 
     @property
-    def average_decay(self) -> Optional[float]:
+    def average_decay(self) -> float | None:
         """See `Objective.average_decay`."""
-        return self.config.decay if self.leaves > 1 else None
+        return self.decay if self.leaves > 1 else None
 
     @property
-    def projections(self) -> List[Projection]:
+    def projections(self) -> list[Projection]:
         """The feature teacher's; see `Objective.projections`."""
         if self.leaves == 1:
             return []
         return [Projection(self.classifier.weight, self.classifier.bias)]
 
     @property
-    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+    def gradients(self) -> dict[str, tuple[str, ...]]:
         """See `Objective.gradients`."""
         return {
             "task": LEAVES,
@@ -103,24 +85,21 @@ class PCL(Objective):
         """Appends the concatenated features ``(..., leaves * dim)`` of the feature teacher."""
         if self.leaves == 1:
             return outputs
-        together = torch.cat(outputs.features, dim=-1)
-        return replace(outputs, features=[*outputs.features, together])
+        return outputs.with_leaf(torch.cat(outputs.features, dim=-1))
 
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
+    def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; two task losses and two kinds of teachers."""
-        task = self.task_losses(predictions, target, context)
-        count, temperature = self.leaves, self.config.temperature
-        if count == 1:
-            return self.task_alone(task.sum())
-        students = predictions.log_probs(temperature)
-        averaged = context.teacher.log_probs(temperature)
+        if rows.leaves == 1:
+            return rows.task_alone(self.gradients)
+        count = self.leaves
+        task = rows.task_losses()
+        students = rows.log_probs(temperature=self.temperature)
+        averaged = rows.teacher.log_probs(temperature=self.temperature)
         # distributions: leaves 0 .. K-1, their averages, the feature teacher
         pairs = [(2 * count, leaf) for leaf in range(count)]
         pairs += [(count + j, k) for k in range(count) for j in range(count) if j != k]
-        divergences = paired_kl(pairs, students[:count], averaged, students[count:].detach())
-        scale = self.config.strength * self.ramp(context) * temperature**2
+        divergences = F.paired_kl(pairs, students[:count], averaged, students[count:].detach())
+        scale = self.strength * self.ramp(rows) * self.temperature**2
         return {
             "task": task[:count].sum(),
             "ensemble_task": task[count],

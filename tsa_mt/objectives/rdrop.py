@@ -18,22 +18,42 @@ label and agree with each other::
 * Standalone call: the logits of pass 1, then of pass 2.
 """  # noqa: E501
 
-from dataclasses import dataclass
-
-from tsa_mt.objectives.base import register_objective
-from tsa_mt.objectives.config import NOT_NEGATIVE, RDROP, ObjectiveConfig, option
+from tsa_mt.objectives import (
+    LEAVES,
+    Consistency,
+    LossTerms,
+    Option,
+    Rows,
+    register_consistency,
+    register_objective,
+)
+from tsa_mt.objectives import functional as F
+from tsa_mt.objectives.config import RDROP
 from tsa_mt.objectives.independent import Independent
-
-
-@dataclass(frozen=True)
-class RDropConfig(ObjectiveConfig):
-    """Options of `RDrop`."""
-
-    rdrop_weight: float = option(5.0, RDROP, NOT_NEGATIVE)
 
 
 @register_objective("rdrop")
 class RDrop(Independent):
     """Task loss on two dropout passes that agree; see the module's docstring."""
 
-    Config = RDropConfig
+    rdrop_weight = Option.weight(5.0, RDROP)
+
+
+@register_consistency("rdrop_weight")
+class DropoutAgreement(Consistency):
+    """The terms of both passes, and ``rdrop``: every leaf agrees with itself."""
+
+    @property
+    def gradients(self) -> dict[str, tuple[str, ...]]:
+        """See `Objective.gradients`."""
+        return {**super().gradients, "rdrop": LEAVES}
+
+    def terms(self, rows: Rows) -> LossTerms:
+        """See `Objective.terms`."""
+        terms = super().terms
+        first, second = (terms(self.passed(rows, number)) for number in range(self.passes))
+        both = self.by_pass(rows.log_probs()).flatten(1, 2)  # passes x leaves*rows x classes
+        return {
+            **{name: first[name] + second[name] for name in first},
+            "rdrop": self.config.rdrop_weight * F.pairwise_kl(both) / 2,
+        }

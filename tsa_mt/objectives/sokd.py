@@ -29,50 +29,14 @@ teacher itself::
   which the paper adds and the code lacks, are left out.
 """
 
-from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Any
 
-from torch import Tensor
-
-from tsa_mt.branches import Predictions
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
-from tsa_mt.objectives.config import (
-    NOT_NEGATIVE,
-    ObjectiveConfig,
-    Range,
-    option,
-    temperature_option,
-)
-from tsa_mt.objectives.functional import imitation
+from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
+from tsa_mt.objectives import functional as F
+from tsa_mt.objectives.config import NOT_NEGATIVE, Range
 from tsa_mt.tree import Tree
 
 BRIDGE_INITS = ("teacher", "random")
-
-
-def _weight_option(text: str) -> float:
-    return option(1.0, f"weight of {text}", NOT_NEGATIVE)
-
-
-@dataclass(frozen=True)
-class SOKDConfig(ObjectiveConfig):
-    """Options of `SOKD`."""
-
-    temperature: float = temperature_option(4.0)
-    student_task_weight: float = _weight_option("the student's task loss")
-    student_bridge_weight: float = _weight_option("KL(bridge || student)")
-    bridge_task_weight: float = _weight_option("the bridge's task loss")
-    bridge_teacher_weight: float = _weight_option("KL(teacher || bridge)")
-    bridge_student_weight: float = _weight_option("KL(student || bridge)")
-    bridge_layers: int = option(
-        0,
-        "how many of the teacher's top decoder layers the bridge copies; 0 = the upper half",
-        NOT_NEGATIVE,
-    )
-    bridge_init: str = option(
-        "teacher",
-        "how the bridge starts: 'teacher', as a copy of those layers, or 'random', newly drawn",
-        Range(lambda value: value in BRIDGE_INITS, " or ".join(BRIDGE_INITS)),
-    )
 
 
 @register_objective("sokd")
@@ -80,29 +44,39 @@ class SOKD(Objective):
     """A student and a bridge out of a frozen teacher; see the module's docstring.
 
     Raises:
-        ValueError: The tree is not a chain: the student is one network; or R-Drop is asked for.
+        ValueError: The tree is not a chain: the student is one network.
     """
 
-    Config = SOKDConfig
     default_tree = "chain"
     needs_teacher = True
     needs_bridge = True
+    temperature = Option.temperature(4.0)
+    student_task_weight = Option.weight(1.0, "weight of the student's task loss")
+    student_bridge_weight = Option.weight(1.0, "weight of KL(bridge || student)")
+    bridge_task_weight = Option.weight(1.0, "weight of the bridge's task loss")
+    bridge_teacher_weight = Option.weight(1.0, "weight of KL(teacher || bridge)")
+    bridge_student_weight = Option.weight(1.0, "weight of KL(student || bridge)")
+    bridge_layers = Option(
+        0,
+        "how many of the teacher's top decoder layers the bridge copies; 0 = the upper half",
+        NOT_NEGATIVE,
+    )
+    bridge_init = Option(
+        "teacher",
+        "how the bridge starts: 'teacher', as a copy of those layers, or 'random', newly drawn",
+        Range(lambda value: value in BRIDGE_INITS, " or ".join(BRIDGE_INITS)),
+    )
 
-    def __init__(self, tree: Tree, *arguments, **options):
+    def __init__(self, tree: Tree, *arguments: Any, **options: Any):
         super().__init__(tree, *arguments, **options)
         if len(tree.leaves) != 1:
             raise ValueError(
                 f"objective 'sokd' has one student and a bridge, but tree '{tree}' has "
                 f"{len(tree.leaves)} leaves; use --tree chain"
             )
-        if self.config.rdrop_weight:
-            raise ValueError(
-                f"objective 'sokd' has no 'rdrop_weight', got {self.config.rdrop_weight}: the "
-                f"bridge reads one pass of the teacher"
-            )
 
     @property
-    def gradients(self) -> Dict[str, Tuple[str, ...]]:
+    def gradients(self) -> dict[str, tuple[str, ...]]:
         """See `Objective.gradients`."""
         return {
             "student_task": ("leader",),
@@ -112,21 +86,18 @@ class SOKD(Objective):
             "bridge_student": ("bridge",),
         }
 
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
+    def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; the terms' names say who learns from whom."""
-        config, temperature = self.config, self.config.temperature
-        scale = temperature**2
-        student_task, bridge_task = self.task_losses(predictions, target, context)
-        log_probs = predictions.log_probs(temperature)
+        scale = self.temperature**2
+        student_task, bridge_task = rows.task_losses()
+        log_probs = rows.log_probs(temperature=self.temperature)
         student, bridge = log_probs[:1], log_probs[1:]
-        teacher = context.teacher_log_probs(temperature)
+        teacher = rows.teacher.mean_log_probs(self.temperature).detach()
         terms = {
             "student_task": student_task,
-            "student_bridge": scale * imitation(bridge[0], student).sum(),
+            "student_bridge": scale * F.imitation(bridge[0], student).sum(),
             "bridge_task": bridge_task,
-            "bridge_teacher": scale * imitation(teacher, bridge).sum(),
-            "bridge_student": scale * imitation(student[0], bridge).sum(),
+            "bridge_teacher": scale * F.imitation(teacher, bridge).sum(),
+            "bridge_student": scale * F.imitation(student[0], bridge).sum(),
         }
-        return {name: getattr(config, f"{name}_weight") * term for name, term in terms.items()}
+        return {name: getattr(self, f"{name}_weight") * term for name, term in terms.items()}

@@ -20,46 +20,24 @@ Every leaf k of the tree learns from the label and from every other leaf j, pair
   leaf 0 is kept.
 """
 
-from dataclasses import dataclass
-from typing import Dict
-
-from torch import Tensor
-
-from tsa_mt.branches import Predictions
-from tsa_mt.objectives.base import Context, LossTerms, Objective, register_objective
-from tsa_mt.objectives.config import (
-    ObjectiveConfig,
-    detach_option,
-    share_option,
-    temperature_option,
-)
-from tsa_mt.objectives.functional import pairwise_kl
-
-
-@dataclass(frozen=True)
-class TSAConfig(ObjectiveConfig):
-    """Options of `TSA`."""
-
-    weight: float = share_option(0.3)
-    temperature: float = temperature_option(3.0)
-    detach: bool = detach_option(False)
+from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
+from tsa_mt.objectives import functional as F
 
 
 @register_objective("tsa")
 class TSA(Objective):
     """Pairwise mutual distillation between all leaves; see the module's docstring."""
 
-    Config = TSAConfig
     default_tree = "tsa"
+    weight = Option.share(0.3)
+    temperature = Option.temperature(3.0)
+    detach = Option.detach(False)
 
-    def terms(
-        self, predictions: Predictions, target: Tensor, gates: Dict[str, Tensor], context: Context
-    ) -> LossTerms:
+    def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; terms are ``task`` and ``distillation``."""
-        task = self.task_losses(predictions, target, context).sum()
-        if predictions.leaves == 1:
-            return {"task": task, "distillation": task.new_zeros(())}
-        weight, temperature = self.config.weight, self.config.temperature
-        scale = weight * temperature**2 / (predictions.leaves - 1)
-        divergence = pairwise_kl(predictions.logits, self.config.detach, temperature)
-        return {"task": (1.0 - weight) * task, "distillation": scale * divergence}
+        if rows.leaves == 1:
+            return rows.task_alone(self.gradients)
+        task = rows.task_losses().sum()
+        scale = self.weight * self.temperature**2 / (rows.leaves - 1)
+        divergence = F.pairwise_kl(rows.logits(), self.detach, self.temperature)
+        return {"task": (1.0 - self.weight) * task, "distillation": scale * divergence}

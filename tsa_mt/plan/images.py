@@ -81,12 +81,11 @@ class ImageSubject(Subject):
         teacher = ImageTeacher(self.teacher().model(), "a plain network")
         criterion.teachers = [teacher]
         if model.objective.needs_bridge:
-            config = model.objective.config
-            model.branches.bridge = build_bridge(teacher, self.classes, config)
+            model.branches.bridge = build_bridge(teacher, self.classes, model.objective)
 
     def batch(self, model: nn.Module) -> Dict[str, Any]:
         """Images, in as many augmentations as the model's objective wants, and their classes."""
-        images, *others = (self._images(self.batch_size) for _ in range(model.objective.views))
+        images, *others = (self._images(self.batch_size) for _ in range(model.views))
         return {
             "net_input": {"images": images, **({"more_views": others} if others else {})},
             "target": torch.randint(0, self.classes, (self.batch_size,)),

@@ -94,7 +94,7 @@ class TranslationSubject(Subject):
         teacher = Teacher(self.teacher().model(), "a plain network")
         criterion.teachers = [teacher]
         if model.objective.needs_bridge:
-            model.decoder.branches.bridge = build_bridge(teacher, model.objective.config)
+            model.decoder.branches.bridge = build_bridge(teacher, model.objective)
 
     def batch(self, model: nn.Module) -> Dict[str, Any]:
         """Sentences of one length."""

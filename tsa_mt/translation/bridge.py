@@ -12,7 +12,7 @@ from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
-from tsa_mt.objectives.sokd import SOKDConfig
+from tsa_mt.objectives.sokd import SOKD
 from tsa_mt.teacher import Teacher, load_teacher, teacher_paths
 
 PREFIX = "decoder.branches.bridge."
@@ -49,13 +49,13 @@ class Bridge(nn.Module):
         return state.transpose(0, 1)  # length x batch x dim -> batch x length x dim
 
 
-def find_bridge(paths: Optional[str], task, config: SOKDConfig) -> Optional[Bridge]:
+def find_bridge(paths: Optional[str], task, objective: SOKD) -> Optional[Bridge]:
     """Builds the bridge of a teacher that is at hand; ``None`` where there is none.
 
     Args:
         paths: ``--kd-teacher``.
         task: The student's task, for its dictionaries.
-        config: ``bridge_layers`` and ``bridge_init``.
+        objective: Its ``bridge_layers`` and ``bridge_init``.
 
     Raises:
         ValueError: Several teachers, or one that a bridge cannot grow out of.
@@ -68,10 +68,10 @@ def find_bridge(paths: Optional[str], task, config: SOKDConfig) -> Optional[Brid
         )
     if not teachers or not os.path.isfile(teachers[0]):
         return None
-    return build_bridge(load_teacher(teachers[0], task), config)
+    return build_bridge(load_teacher(teachers[0], task), objective)
 
 
-def build_bridge(teacher: Teacher, config: SOKDConfig) -> Bridge:
+def build_bridge(teacher: Teacher, objective: SOKD) -> Bridge:
     """Builds fresh layers of the teacher's shape; copies the teacher's weights if asked to.
 
     Raises:
@@ -86,7 +86,7 @@ def build_bridge(teacher: Teacher, config: SOKDConfig) -> Bridge:
             f"--decoder-output-dim; use a plain Transformer"
         )
     depth = len(decoder.layers)
-    count = config.bridge_layers or (depth + 1) // 2
+    count = objective.bridge_layers or (depth + 1) // 2
     if count > depth:
         raise ValueError(
             f"--kd-bridge-layers is {count}, but teacher {teacher.path} has {depth} decoder layers"
@@ -96,7 +96,7 @@ def build_bridge(teacher: Teacher, config: SOKDConfig) -> Bridge:
         [decoder.build_decoder_layer(decoder.cfg) for _ in range(count)],
         None if norm is None else LayerNorm(norm.normalized_shape),
     )
-    if config.bridge_init == "teacher":
+    if objective.bridge_init == "teacher":
         for offset, layer in enumerate(bridge.layers):
             layer.load_state_dict(decoder.layers[depth - count + offset].state_dict())
         if norm is not None:

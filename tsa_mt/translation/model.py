@@ -8,12 +8,12 @@ runs every node of the tree and returns what the ``online_kd`` criterion needs.
 from argparse import Namespace
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
 
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig, TransformerModelBase
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsa_mt.averaged import Averaged
 from tsa_mt.branches import Projection, TeacherOutputs
@@ -59,13 +59,11 @@ class TreeTransformer(TransformerModelBase):
         model = super().build_model(config, task)
         model.branch_init = args.branch_init
         if model.objective.needs_bridge:
-            model.decoder.branches.bridge = find_bridge(
-                args.kd_teacher, task, model.objective.config
-            )
+            model.decoder.branches.bridge = find_bridge(args.kd_teacher, task, model.objective)
         objective = model.objective
         if objective.rescales_shared and isinstance(model.encoder, TreeEncoder):
             model.encoder.rescale_forks()
-        if objective.average_decay is not None and objective.leaves > 1:
+        if objective.average_decay is not None:
             model.decoder.branches.averaged = Averaged(model, objective.average_decay)
         return model
 
@@ -123,7 +121,7 @@ class TreeTransformer(TransformerModelBase):
     @property
     def projections(self) -> List[Projection]:
         """The projection of every feature matrix that ``forward(branches=True)`` returns."""
-        return (self.decoder.projections + self.objective.projections) * self.objective.passes
+        return self.decoder.projections + self.objective.projections
 
     def forward(
         self,
@@ -136,11 +134,13 @@ class TreeTransformer(TransformerModelBase):
         alignment_heads: Optional[int] = None,
         branches: bool = False,
         teacher: Optional[TeacherPass] = None,
+        alter: Optional[Callable[[Tensor], Tensor]] = None,
     ):
         """As fairseq's Transformer; with ``branches`` the features of every leaf.
 
         An objective with a bridge reads what the ``teacher`` computed for the same batch; the
-        bridge's features, of the teacher's width, come last.
+        bridge's features, of the teacher's width, come last. ``alter`` changes the embeddings
+        ``(batch, length, dim)`` of the source and of the target before anything reads them.
 
         Returns:
             The stock ``(logits, extra)`` of the leader, or with ``branches`` a `BranchOutputs`
@@ -156,13 +156,14 @@ class TreeTransformer(TransformerModelBase):
                 alignment_layer,
                 alignment_heads,
             )
-        passes = self.objective.passes if self.training else 1  # without dropout all are alike
         asked = {"branches": True} if isinstance(self.encoder, TreeEncoder) else {}
-        encoded = self.encoder(src_tokens.repeat(passes, 1), src_lengths.repeat(passes), **asked)
-        outputs = self.decoder.branch_outputs(prev_output_tokens.repeat(passes, 1), encoded)
+        embeddings = (self.encoder.embed_tokens, self.decoder.embed_tokens)
+        with altered_outputs(embeddings, alter):
+            encoded = self.encoder(src_tokens, src_lengths, **asked)
+            outputs = self.decoder.branch_outputs(prev_output_tokens, encoded)
         if self.objective.needs_bridge:
             outputs.features.append(self.decoder.bridge_features(prev_output_tokens, teacher))
-        return self.objective.fuse_passes(outputs.split(passes) * (self.objective.passes // passes))
+        return self.objective.fuse(outputs)
 
     @contextmanager
     def deciding_together(self) -> Iterator[None]:
@@ -199,6 +200,22 @@ class TreeTransformer(TransformerModelBase):
             if isinstance(self.encoder, TreeEncoder):
                 self.encoder.branches.clear()
         super().prepare_for_inference_(cfg)
+
+
+@contextmanager
+def altered_outputs(
+    modules: Iterable[nn.Module], alter: Optional[Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
+    """Modules whose outputs are altered for a while; each module once, wherever it is used."""
+    hooks = [
+        module.register_forward_hook(lambda _, inputs, output: alter(output))
+        for module in (set(modules) if alter else ())
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def resolve_tree(args: Any) -> Tree:

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from tsa_mt.averaged import Averaged
-from tsa_mt.branches import BranchOutputs, Predictions, Projection, TeacherOutputs
-from tsa_mt.objectives import Objective, build_objective
+from tsa_mt.branches import BranchOutputs, Projection, TeacherOutputs
+from tsa_mt.objectives import Objective, Rows, build_objective
 from tsa_mt.options import chosen_options, default_tree, objective_fields
 from tsa_mt.teacher import TeacherPass
 from tsa_mt.tree import Tree
@@ -133,7 +133,7 @@ class TreeClassifier(BaseFairseqModel):
         tree = resolve_tree(config.tree or default_tree(config.kd_objective), backbone)
         model = cls.with_objective(backbone, tree, task.num_classes, config)
         if model.objective.needs_bridge:
-            model.branches.bridge = find_bridge(config.kd_teacher, task, model.objective.config)
+            model.branches.bridge = find_bridge(config.kd_teacher, task, model.objective)
         return model.to(memory_format=torch.channels_last) if config.channels_last else model
 
     @classmethod
@@ -181,14 +181,19 @@ class TreeClassifier(BaseFairseqModel):
     @property
     def projections(self) -> List[Projection]:
         """The projection of every feature matrix that ``forward(branches=True)`` returns."""
-        own = self.runner.projections() + self.objective.projections
-        return own * self.objective.passes
+        return self.runner.projections() + self.objective.projections
 
     @property
     def bridge_projection(self) -> Optional[Projection]:
         """The classifier of SOKD's bridge, where there is one."""
         bridge = getattr(self.branches, "bridge", None)
         return None if bridge is None else bridge.projection
+
+    @property
+    def views(self) -> int:
+        """How many augmentations of every image a training batch has: one, or one per leaf."""
+        own = getattr(self.objective.config, "own_augmentation", False)
+        return len(self.tree.leaves) if own else 1
 
     def as_teacher(self, path: str) -> ImageTeacher:
         """The leader as a frozen teacher; the model must not be used otherwise afterwards."""
@@ -204,6 +209,7 @@ class TreeClassifier(BaseFairseqModel):
         branches: bool = False,
         teacher: Optional[TeacherPass] = None,
         more_views: Sequence[Tensor] = (),
+        alter: Optional[Callable[[Tensor], Tensor]] = None,
     ):
         """Classifies images.
 
@@ -213,11 +219,14 @@ class TreeClassifier(BaseFairseqModel):
             teacher: What a bridge reads; its features come last.
             more_views: Other augmentations of the images, one for each leaf but the leader, for
                 objectives whose leaves see their own.
+            alter: Changes images before anything reads them.
 
         Returns:
             Logits ``(batch, classes)`` of the leaf (or the mean) that ``decode_branch`` names; with
             ``branches`` a `BranchOutputs` whose features are ``(batch, dim)``.
         """
+        if alter is not None:
+            images, *more_views = (alter(view) for view in (images, *more_views))
         if self.config.channels_last:
             images, *more_views = (
                 view.contiguous(memory_format=torch.channels_last) for view in (images, *more_views)
@@ -244,18 +253,15 @@ class TreeClassifier(BaseFairseqModel):
     def _branch_outputs(
         self, images: Tensor, teacher: Optional[TeacherPass], more_views: Sequence[Tensor]
     ) -> BranchOutputs:
-        passes = self.objective.passes if self.training else 1  # without dropout all are alike
-        if passes > 1:
-            images, *more_views = (view.repeat(passes, 1, 1, 1) for view in (images, *more_views))
         outputs = self.runner.outputs(images, more_views)
         if self.objective.needs_bridge:
             outputs.features.append(self.branches.bridge(teacher.hidden))
-        return self.objective.fuse_passes(outputs.split(passes) * (self.objective.passes // passes))
+        return self.objective.fuse(outputs)
 
-    def statistics(self, predictions: Predictions, target: Tensor) -> Dict[str, Tensor]:
+    def statistics(self, rows: Rows) -> Dict[str, Tensor]:
         """Correct predictions of every leaf and of their ensemble, for the criterion to log."""
-        logits = predictions.logits[: self.objective.leaves]
-        return accuracy_statistics(logits, target, len(self.tree.leaves))
+        logits = rows.logits()[: self.objective.leaves]
+        return accuracy_statistics(logits, rows.targets, len(self.tree.leaves))
 
     def set_num_updates(self, num_updates: int) -> None:
         """Remembers the number of updates, which ramp-ups and averages are measured in."""

@@ -237,8 +237,7 @@ class ImageClassificationTask(FairseqTask):
         if not from_checkpoint:
             self._remember_preparation()
         model = super().build_model(cfg, from_checkpoint)
-        objective = getattr(model, "objective", None)
-        self._views = 1 if objective is None else objective.views
+        self._views = getattr(model, "views", 1)
         return model
 
     def _remember_preparation(self) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tsa_mt.branches import Projection
-from tsa_mt.objectives.sokd import SOKDConfig
+from tsa_mt.objectives.sokd import SOKD
 from tsa_mt.teacher import TeacherPass, load_teacher, teacher_paths
 from tsa_mt.vision.backbone import Pieces, run_units
 from tsa_mt.vision.classifier import projection_of
@@ -93,13 +93,13 @@ class ImageBridge(nn.Module):
         return self.pool(self.top(run_units(self.units, hidden[self.start]))).float()
 
 
-def find_bridge(paths: Optional[str], task: Any, config: SOKDConfig) -> Optional[ImageBridge]:
+def find_bridge(paths: Optional[str], task: Any, objective: SOKD) -> Optional[ImageBridge]:
     """Builds the bridge of a teacher that is at hand; ``None`` where there is none.
 
     Args:
         paths: ``--kd-teacher``.
         task: The student's task, for its classes.
-        config: ``bridge_layers`` (here units; 0 = the last stage) and ``bridge_init``.
+        objective: Its ``bridge_layers`` (here units; 0 = the last stage) and ``bridge_init``.
 
     Raises:
         ValueError: Several teachers, or a bridge as long as the teacher.
@@ -112,23 +112,23 @@ def find_bridge(paths: Optional[str], task: Any, config: SOKDConfig) -> Optional
         )
     if not teachers or not os.path.isfile(teachers[0]):
         return None
-    return build_bridge(load_teacher(teachers[0], task), task.num_classes, config)
+    return build_bridge(load_teacher(teachers[0], task), task.num_classes, objective)
 
 
-def build_bridge(teacher: ImageTeacher, num_classes: int, config: SOKDConfig) -> ImageBridge:
+def build_bridge(teacher: ImageTeacher, num_classes: int, objective: SOKD) -> ImageBridge:
     """Builds the end of a network of the teacher's kind; copies its weights if asked to.
 
     Raises:
         ValueError: The bridge would be longer than the teacher.
     """
     backbone = teacher.model.backbone
-    count = config.bridge_layers or backbone.stages[-1]
+    count = objective.bridge_layers or backbone.stages[-1]
     if count > backbone.depth:
         raise ValueError(
             f"--kd-bridge-layers is {count}, but teacher {teacher.path} has {backbone.depth} units"
         )
     fresh = backbone.build(num_classes, backbone.stages)
-    if config.bridge_init == "teacher":
+    if objective.bridge_init == "teacher":
         fresh.network.load_state_dict(teacher.pieces.network.state_dict())
     return ImageBridge(fresh, backbone.depth - count)
 

@@ -1,0 +1,54 @@
+"""Distillation that grows during the first part of training."""
+
+from tsa_mt.objectives import functional as F
+from tsa_mt.objectives.base import Objective
+from tsa_mt.objectives.config import NOT_NEGATIVE, Option
+from tsa_mt.objectives.rows import Context, Rows
+
+
+class RampedObjective(Objective):
+    """An objective whose distillation terms weigh ``exp(-5 (1 - progress)^2)``.
+
+    A subclass overrides ``rampup`` with the published length: ``Option.rampup(80, of=300)``.
+    """
+
+    rampup = Option.rampup(0, of=1)
+    rampup_updates = Option(
+        0, "length of the ramp-up in updates; 0 = that fraction of --max-update", NOT_NEGATIVE
+    )
+
+    def ramp(self, rows: Rows | Context) -> float:
+        """Weight of the distillation terms, in (0, 1]."""
+        return F.gaussian_rampup(rows.progress)
+
+
+def progress(objective: Objective, num_updates: int, max_update: int) -> float:
+    """Fraction of an objective's ramp-up that is done, in [0, 1]; 1 where there is none.
+
+    Args:
+        objective: Any objective.
+        num_updates: Number of updates done.
+        max_update: Length of the whole training, 0 where it is not known.
+
+    Raises:
+        ValueError: See `ramp_updates`.
+    """
+    length = ramp_updates(objective, max_update)
+    return min(1.0, num_updates / length) if length else 1.0
+
+
+def ramp_updates(objective: Objective, max_update: int) -> float:
+    """Length of an objective's ramp-up in updates, 0 where there is none.
+
+    Raises:
+        ValueError: The length is a fraction of a training whose length is not known.
+    """
+    if not isinstance(objective, RampedObjective):
+        return 0.0
+    if objective.rampup and not objective.rampup_updates and max_update <= 0:
+        raise ValueError(
+            f"objective {objective.name!r} ramps up over {objective.rampup:g} of the training, "
+            f"whose length is not known; give --max-update, or the ramp-up's own length with "
+            f"--kd-rampup-updates"
+        )
+    return objective.rampup_updates or objective.rampup * max_update
