@@ -72,9 +72,7 @@ class _Batch:
             teachers=[(feature[rows], projection) for feature, projection in self.teachers],
         )
 
-    def rows(
-        self, logits, features: Sequence[Tensor], gates: Dict[str, Tensor]
-    ) -> Rows:
+    def rows(self, logits, features: Sequence[Tensor], gates: Dict[str, Tensor]) -> Rows:
         """What the objective reads of a chunk, with the teachers' logits of these rows in it."""
         return Rows(logits, self.target, features, gates, self._teacher(), self.context)
 

@@ -59,9 +59,7 @@ class AHBF(RampedObjective):
     rampup = Option.rampup(240, of=300)
     lambda_teacher = Option.weight(2.0, "weight of an auxiliary teacher teaching the one below it")
     lambda_own = Option.weight(2.0, "weight of an auxiliary teacher teaching its own branch")
-    lambda_branch = Option.weight(
-        4.0, "weight of a branch teaching the auxiliary teacher below it"
-    )
+    lambda_branch = Option.weight(4.0, "weight of a branch teaching the auxiliary teacher below it")
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)

@@ -156,6 +156,4 @@ class Objective(nn.Module):
         trunk: Tensor | None = None,
     ) -> LossTerms:
         """The standalone call: both halves at once; see `standalone.evaluate`."""
-        return standalone.evaluate(
-            self, logits, target, features, progress, teacher_logits, trunk
-        )
+        return standalone.evaluate(self, logits, target, features, progress, teacher_logits, trunk)

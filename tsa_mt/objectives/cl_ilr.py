@@ -42,8 +42,6 @@ class CLILR(RampedObjective):
             return rows.task_alone(self.gradients)
         task = rows.task_losses().sum()
         log_probs = rows.log_probs(temperature=self.temperature)
-        divergence = F.kl_to_mean_of_others(
-            rows.logits(), log_probs, self.temperature, self.detach
-        )
+        divergence = F.kl_to_mean_of_others(rows.logits(), log_probs, self.temperature, self.detach)
         scale = self.strength * self.ramp(rows) * self.temperature**2
         return {"task": task, "distillation": scale * divergence}

@@ -126,9 +126,7 @@ class ObjectiveConfig:
             allowed = field.metadata["allowed"]
             value = getattr(self, field.name)
             if allowed is not None and not allowed.test(value):
-                raise ValueError(
-                    f"option {field.name!r} is {value!r}; it must be {allowed.words}"
-                )
+                raise ValueError(f"option {field.name!r} is {value!r}; it must be {allowed.words}")
 
 
 def config_of(cls: type) -> type[ObjectiveConfig]:

@@ -88,9 +88,7 @@ def _with_extra_logits(
     return every
 
 
-def _check_logits(
-    objective: Objective, logits: list[Tensor], target: Tensor, passes: int
-) -> None:
+def _check_logits(objective: Objective, logits: list[Tensor], target: Tensor, passes: int) -> None:
     if len(logits) != passes * objective.leaves:
         twice = ", for pass 1 and then for pass 2" if passes > 1 else ""
         bridge = " with the bridge" if objective.needs_bridge else ""
