@@ -70,8 +70,10 @@ def imported_names(module):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}:{node.lineno} imports relatively"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from names
+            if not all(name.removeprefix("tsa_mt.") in MODULES for name in names):
+                yield node.module  # else modules alone are imported, nothing of their folder's
 
 
 def imported_modules(module):

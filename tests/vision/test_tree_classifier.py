@@ -35,9 +35,7 @@ def step(model, batch=None, progress=0.5):
     averaged = model.averaged and model.averaged.teach(model, {"images": batch})
     context = Context(progress)
     projections = model.projections * passes_of(model.objective)
-    result = branch_head(
-        model.objective, outputs, projections, target, context, teachers=averaged
-    )
+    result = branch_head(model.objective, outputs, projections, target, context, teachers=averaged)
     result.total.backward()
     return result
 

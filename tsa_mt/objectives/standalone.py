@@ -1,22 +1,46 @@
 """Objectives in a plain PyTorch training loop, without a tree model, a head or fairseq."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from torch import Tensor
 from torch.nn.functional import linear
 
-from tsa_mt.branches import BranchOutputs
+from tsa_mt.branches import BranchOutputs, Projection
 from tsa_mt.objectives.rows import Context, LossTerms, Predictions, Rows
+from tsa_mt.tree import Tree
 
-if TYPE_CHECKING:
-    from tsa_mt.objectives.base import Objective
+
+class Evaluated(Protocol):
+    """What is asked of an objective; see `tsa_mt.objectives.base.Objective` for the meaning."""
+
+    name: str
+    tree: Tree
+    leaves: int
+    feature_dim: int
+    num_classes: int
+    label_smoothing: float
+    fuses_features: bool
+    needs_teacher: bool
+    needs_bridge: bool
+
+    @property
+    def average_decay(self) -> float | None:
+        """Decay of an averaged copy."""
+
+    @property
+    def projections(self) -> list[Projection]:
+        """Projections of extra leaves."""
+
+    def fuse(self, outputs: BranchOutputs) -> BranchOutputs:
+        """Runs trainable parts."""
+
+    def terms(self, rows: Rows) -> LossTerms:
+        """Sums over rows."""
 
 
 def evaluate(
-    objective: Objective,
+    objective: Evaluated,
     logits: Sequence[Tensor],
     target: Tensor,
     features: Sequence[Tensor] | None = None,
@@ -77,7 +101,7 @@ def _parts(tensors: list[Tensor], count: int) -> list[list[Tensor]]:
 
 
 def _with_extra_logits(
-    objective: Objective, logits: list[Tensor], features: list[Tensor], passes: int
+    objective: Evaluated, logits: list[Tensor], features: list[Tensor], passes: int
 ) -> list[Tensor]:
     """The logits of every pass followed by those of the pass's extra leaves."""
     every: list[Tensor] = []
@@ -88,7 +112,7 @@ def _with_extra_logits(
     return every
 
 
-def _check_logits(objective: Objective, logits: list[Tensor], target: Tensor, passes: int) -> None:
+def _check_logits(objective: Evaluated, logits: list[Tensor], target: Tensor, passes: int) -> None:
     if len(logits) != passes * objective.leaves:
         twice = ", for pass 1 and then for pass 2" if passes > 1 else ""
         bridge = " with the bridge" if objective.needs_bridge else ""
@@ -105,7 +129,7 @@ def _check_logits(objective: Objective, logits: list[Tensor], target: Tensor, pa
         _check_shape(objective, f"logits of leaf {leaf}", tensor, target)
 
 
-def _check_features(objective: Objective, features: list[Tensor], passes: int) -> None:
+def _check_features(objective: Evaluated, features: list[Tensor], passes: int) -> None:
     leaves = len(objective.tree.leaves)
     if objective.fuses_features and leaves > 1 and len(features) != passes * leaves:
         raise ValueError(
@@ -115,7 +139,7 @@ def _check_features(objective: Objective, features: list[Tensor], passes: int) -
         )
 
 
-def _check_teachers(objective: Objective, logits: list[Tensor], target: Tensor) -> None:
+def _check_teachers(objective: Evaluated, logits: list[Tensor], target: Tensor) -> None:
     averaged, taught = objective.average_decay is not None, objective.needs_teacher
     if averaged and len(logits) != objective.leaves:
         raise ValueError(
@@ -135,7 +159,7 @@ def _check_teachers(objective: Objective, logits: list[Tensor], target: Tensor) 
         _check_shape(objective, f"logits of teacher {number}", tensor, target)
 
 
-def _check_shape(objective: Objective, what: str, tensor: Tensor, target: Tensor) -> None:
+def _check_shape(objective: Evaluated, what: str, tensor: Tensor, target: Tensor) -> None:
     expected = (target.shape[0], objective.num_classes)
     if tuple(tensor.shape) != expected:
         raise ValueError(
