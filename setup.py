@@ -18,7 +18,6 @@ REQUIRES = [
     "sentencepiece",
     # data-prep/ and the recipes
     "pyyaml",
-    "regex",
     "tqdm",
 ]
 DATA = ["py3langid", "subword-nmt", "zstandard"]

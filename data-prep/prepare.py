@@ -11,7 +11,7 @@ import errno
 import re
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import yaml
 
@@ -20,8 +20,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from dataprep import recipe as recipes  # noqa: E402
 from dataprep.errors import DataError  # noqa: E402
-from dataprep.pipeline import Options, prepare  # noqa: E402
+from dataprep.pipeline import FEWEST, Options, prepare  # noqa: E402
 from dataprep.pool import available_cores  # noqa: E402
+
+from tsa_mt.textfile import TextError  # noqa: E402
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -110,8 +112,23 @@ def parser() -> argparse.ArgumentParser:
             nargs="+",
             type=Path,
             metavar="FILE",
-            help="a .tsv or .tmx file, or two aligned text files (plain, gz, xz, bz2 or zst)",
+            help="a table with tabs or a translation memory (TMX), or two aligned files, text or "
+            "SGML; plain, gz, xz, bz2 or zst; pipes, too",
         )
+    own.add_argument(
+        "--columns",
+        nargs=2,
+        metavar=("SOURCE", "TARGET"),
+        help="columns of a table: numbers from 1, or names in its first line (needed where there "
+        "are more than two, unless the first line names the languages)",
+    )
+    own.add_argument(
+        "--tmx-languages",
+        nargs=2,
+        metavar=("SOURCE", "TARGET"),
+        help="language tags to take from a translation memory, where they are not the languages' "
+        "codes",
+    )
     return new
 
 
@@ -132,12 +149,12 @@ def overrides(arguments: argparse.Namespace) -> Dict[str, Any]:
 def own_files(arguments: argparse.Namespace) -> Dict[str, Any]:
     """The settings that make the recipe custom out of a person's files."""
     given = {name: getattr(arguments, name) for name in ("train", "valid", "test")}
-    asked = arguments.source_lang or arguments.target_lang or any(given.values())
+    flags = ("source_lang", "target_lang", *given, "columns", "tmx_languages")
+    asked = [f"--{flag.replace('_', '-')}" for flag in flags if getattr(arguments, flag)]
     if arguments.recipe != "custom":
         if asked:
             raise DataError(
-                "--source-lang, --target-lang, --train, --valid and --test belong to "
-                f"the recipe custom, not to {arguments.recipe}"
+                f"{', '.join(asked)} belong to the recipe custom, not to {arguments.recipe}"
             )
         return {}
     if not (arguments.source_lang and arguments.target_lang and any(given.values())):
@@ -146,27 +163,40 @@ def own_files(arguments: argparse.Namespace) -> Dict[str, Any]:
             "--valid and --test"
         )
     pair = [arguments.source_lang, arguments.target_lang]
+    chosen = {
+        "columns": dict(zip(pair, map(_column, arguments.columns or ()))),
+        "tags": dict(zip(pair, arguments.tmx_languages or ())),
+    }
     splits = {
-        name: {"pieces": [_piece(name, files, pair)]} for name, files in given.items() if files
+        name: {"pieces": [{**_piece(name, files, pair), **chosen}]}
+        for name, files in given.items()
+        if files
     }
     if "train" in splits and "valid" not in splits:
-        splits["valid"] = {"hold_out": {"per_mille": 5, "by": pair[0]}}
+        splits["valid"] = {"hold_out": {"per_mille": 5, "by": pair[0], "at_least": FEWEST}}
     return {"source": pair[0], "target": pair[1], "splits": splits}
 
 
+def _column(text: str) -> Union[int, str]:
+    """A column by number, which recipes count from 0, or by name."""
+    if not text.isdecimal():
+        return text
+    if int(text) < 1:
+        raise DataError(f"--columns {text}: columns are counted from 1")
+    return int(text) - 1
+
+
 def _piece(split: str, files: List[Path], pair: List[str]) -> Dict[str, Any]:
-    """One piece of one's own: its format follows from the number and the names of the files."""
-    paths = [str(path.resolve()) for path in files]
-    if len(files) == 2:
-        return {"name": split, "files": dict(zip(pair, paths, strict=True))}
-    for form in ("tsv", "tmx"):
-        if len(files) == 1 and f".{form}" in files[0].suffixes[-2:]:
-            columns = {code: number for number, code in enumerate(pair)}
-            return {"name": split, "format": form, "files": paths[0], "columns": columns}
-    raise DataError(
-        f"--{split} takes two aligned text files or one .tsv or .tmx file, got "
-        f"{' '.join(map(str, files))}"
-    )
+    """One piece of one's own; its format follows from the content of the files."""
+    # a pipe such as /dev/fd/63 would be resolved to a name that cannot be opened
+    paths = [str(path.absolute()) for path in files]
+    if len(files) > 2:
+        raise DataError(
+            f"--{split} takes two aligned files, or one table or translation memory with both "
+            f"sides, got {' '.join(map(str, files))}"
+        )
+    both = len(files) == 1
+    return {"name": split, "files": paths[0] if both else dict(zip(pair, paths, strict=True))}
 
 
 def options(arguments: argparse.Namespace) -> Options:
@@ -215,7 +245,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         run(arguments)
-    except DataError as fault:
+    except (DataError, TextError) as fault:
         print(f"prepare.py: error: {fault}", file=sys.stderr)
     except OSError as fault:
         if fault.errno in FULL:

@@ -16,6 +16,9 @@ FLOORS = (
     "version",
     "files",
     "byte_pieces",
+    "characters",
+    "textfile",
+    "segments",
     "tree",
     "sources",
     "branches",
@@ -50,7 +53,8 @@ FLOORS = (
     "cli",
 )
 WITHOUT_FAIRSEQ = (
-    *("version", "files", "tree", "branches", "objectives", "compiled", "precision", "head"),
+    *("version", "files", "characters", "textfile", "segments", "tree", "branches", "objectives"),
+    *("compiled", "precision", "head"),
 )
 
 

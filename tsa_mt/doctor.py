@@ -24,7 +24,6 @@ REQUIRED = {
     "sentencepiece": "subwords",
     "sacremoses": "tokenisation",
     "pyyaml": "recipes",
-    "regex": "cleaning corpora",
     "tqdm": "progress bars",
 }
 # distribution -> (extra, what it is for)

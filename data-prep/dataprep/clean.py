@@ -1,9 +1,9 @@
 """Normalising lines and leaving out training pairs, part by part; every rule is counted.
 
-Validation and test sets are normalised but never filtered.
+Validation and test sets are normalised but never filtered, and their targets, which one scores
+against, are left as they are unless they are tokenised later.
 """
 
-import html
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
@@ -14,12 +14,16 @@ from dataprep.errors import DataError
 from dataprep.files import read_json, read_lines, whole, write_json, write_lines
 from dataprep.filters import Rule, length_rules, sieve
 from dataprep.recipe import Clean
+from tsa_mt.characters import decode_references, tidy
 
 Normaliser = Callable[[str], str]
 
 
 def normalisers(settings: Clean, language: str, training: bool) -> List[Normaliser]:
-    """The functions that a line of one language goes through, in order."""
+    """The functions that a line of one language goes through, in order.
+
+    `tsa-mt translate` does the same to raw text where it can: references and what nobody sees.
+    """
     chain: List[Normaliser] = []
     if settings.evaluation_characters and not training:
         table = str.maketrans(settings.evaluation_characters)
@@ -35,14 +39,11 @@ def _rewriters(settings: Clean, language: str) -> List[Normaliser]:
         table = str.maketrans(settings.characters[language])
         chain.append(lambda line: line.translate(table))
     if settings.unescape:
-        chain.append(lambda line: html.unescape(line) if "&" in line else line)
+        chain.append(decode_references)
     if settings.punctuation:
         chain.append(_punctuation(language))
     if settings.control_characters:
-        import regex
-
-        control = regex.compile(r"\p{C}")
-        chain.append(lambda line: control.sub(" ", line))
+        chain.append(tidy)
     return chain
 
 
@@ -105,9 +106,24 @@ def hashes(sources: List[str], targets: List[str]) -> np.ndarray:
 
 
 def clean_part(
-    inputs: Path, folder: Path, name: str, settings: Clean, languages: List[str], training: bool
+    inputs: Path,
+    folder: Path,
+    name: str,
+    settings: Clean,
+    languages: List[str],
+    training: bool,
+    raw_targets: bool = False,
 ) -> Dict[str, Any]:
     """Normalise, and if it is training text filter, one part.
+
+    Args:
+        inputs: Folder of the part.
+        folder: Where the cleaned part goes.
+        name: Name of the part.
+        settings: What is done.
+        languages: Source and target.
+        training: Whether it is training text.
+        raw_targets: Whether targets are left as they are.
 
     Returns:
         ``in``, ``out`` and ``dropped`` (counts by rule).
@@ -116,10 +132,10 @@ def clean_part(
     if (record := read_json(done)) is not None:
         return record
     raw = [read_lines(inputs / f"{name}.{code}") for code in languages]
-    sides = [
-        normalise(lines, normalisers(settings, code, training))
-        for lines, code in zip(raw, languages, strict=True)
-    ]
+    chains = [normalisers(settings, code, training) for code in languages]
+    if raw_targets:
+        chains[1] = []
+    sides = [normalise(lines, chain) for lines, chain in zip(raw, chains, strict=True)]
     dropped: Dict[str, int] = {}
     if training:
         sources, targets, dropped = sieve(*sides, rules(settings, languages))

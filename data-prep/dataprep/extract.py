@@ -1,60 +1,62 @@
 """Sentence pairs out of the formats that corpora come in, into parts of plain text.
 
 Each format is a function from files to pairs. A piece of a split is read by one worker; its parts
-are ``{piece}-{part}.{language}``, one sentence per line, spaces at the ends removed.
+are ``{piece}-{part}.{language}``, one sentence per line.
 """
 
 import re
-import xml.etree.ElementTree as ElementTree
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 from zlib import crc32
 
+from dataprep import tmx
 from dataprep.errors import DataError
 from dataprep.files import read_json, write_json, write_lines
-from dataprep.read import blocks, open_bytes
+from tsa_mt.segments import read_segments
+from tsa_mt.textfile import Text, open_text
 
 Pairs = Iterator[Tuple[str, str]]
+File = Tuple[Path, str]
+"""A path, and what messages call it."""
 
-SEGMENT = "<seg id"
-SEGMENT_TAGS = re.compile(r'<seg id="[0-9]*">\s*|\s*</seg>\s*')
-XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-
-
-def _lines(path: Path, name: str, carriage_returns: bool) -> Iterator[str]:
-    return chain.from_iterable(blocks(path, name, carriage_returns))
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
-def text(path: Path, name: str, carriage_returns: bool, drop: Sequence[str] = ()) -> Iterator[str]:
+def _opened(file: File) -> Text:
+    path, name = file
+    return open_text(path, name)
+
+
+def _lines(text: Text, carriage_returns: bool) -> Iterator[str]:
+    """The lines of a text, of which there must be some.
+
+    Raises:
+        DataError: There is none.
+    """
+    with text:
+        blocks = text.blocks(carriage_returns)
+        first = next(blocks, None)
+        if first is None:
+            raise DataError(f"{text.name} is empty; get it again")
+        yield from chain(first, chain.from_iterable(blocks))
+
+
+def plain(file: File, carriage_returns: bool, drop: Sequence[str] = ()) -> Iterator[str]:
     """One sentence per line; lines that hold one of the strings `drop` are none."""
-    lines = _lines(path, name, carriage_returns)
+    lines = _lines(_opened(file), carriage_returns)
     if not drop:
         return lines
     unwanted = re.compile("|".join(map(re.escape, drop)))
     return (line for line in lines if not unwanted.search(line))
 
 
-def sgm(path: Path, name: str, carriage_returns: bool) -> Iterator[str]:
-    """Test sets in SGM or WIT3's XML, which is not well-formed: the lines with ``<seg id``."""
-    for line in _lines(path, name, carriage_returns):
-        if SEGMENT in line:
-            yield SEGMENT_TAGS.sub("", line)
-
-
-def aligned(
-    reader: Callable[[Path, str, bool], Iterator[str]],
-    files: Dict[str, Tuple[Path, str]],
-    languages: List[str],
-    carriage_returns: bool,
-) -> Pairs:
+def aligned(sides: Sequence[Iterator[str]], names: Sequence[str]) -> Pairs:
     """Pair the lines of two files.
 
     Raises:
         DataError: One has more lines than the other.
     """
-    sides = [reader(*files[code], carriage_returns) for code in languages]
     count, end = 0, object()
     while True:
         pair = tuple(next(side, end) for side in sides)
@@ -66,77 +68,176 @@ def aligned(
     rest = [int(value is not end) for value in pair]
     rest = [n + sum(1 for _ in side) for n, side in zip(rest, sides, strict=True)]
     if any(rest):
-        (_, one), (_, two) = (files[code] for code in languages)
         raise DataError(
-            f"{one} has {count + rest[0]:,} lines and {two} has {count + rest[1]:,}: "
+            f"{names[0]} has {count + rest[0]:,} lines and {names[1]} has {count + rest[1]:,}: "
             "they are not aligned, or one is cut off; get both again"
         )
 
 
+def sgm(files: Sequence[File], references: bool) -> Pairs:
+    """Pair the segments of two test sets in SGML or WIT3's XML, which is not well-formed.
+
+    Args:
+        files: Source and target.
+        references: Whether ``&amp;`` and the like become characters.
+
+    Raises:
+        DataError: Their segments are not the same, or in another order.
+    """
+    texts = [_opened(file) for file in files]
+    with texts[0], texts[1]:
+        sides = [list(read_segments(text, references)) for text in texts]
+    keys = [[(s.document, s.number) for s in side] for side in sides]
+    if keys[0] != keys[1] and sorted(keys[0]) == sorted(keys[1]):
+        place = next(i for i, (one, two) in enumerate(zip(*keys)) if one != two)
+        raise DataError(
+            f"{texts[0].name} and {texts[1].name} hold the same segments in another order: number "
+            f"{place + 1} is {' '.join(keys[0][place])} in one and {' '.join(keys[1][place])} in "
+            "the other; put them in one order"
+        )
+    yield from aligned(
+        [iter([s.text for s in side]) for side in sides], [text.name for text in texts]
+    )
+
+
 def tsv(
-    path: Path, name: str, columns: Dict[str, int], languages: List[str], carriage_returns: bool
+    file: File, columns: Dict[str, Union[int, str]], languages: List[str], carriage_returns: bool
 ) -> Pairs:
     """One pair per line, in columns separated by tabs.
 
+    Args:
+        file: The table.
+        columns: For each language the number of its column, from 0, or its name in the first line.
+            Empty: the first line names the columns by language, or there are only the two.
+        languages: Source and target.
+        carriage_returns: Whether one within a line becomes a space.
+
     Raises:
-        DataError: A line has too few columns.
+        DataError: It is not known which columns to take, or a line has another number of them.
     """
-    wanted = [columns[code] for code in languages]
-    for number, line in enumerate(_lines(path, name, carriage_returns), 1):
+    lines = _lines(_opened(file), carriage_returns)
+    first = next(lines)
+    names = first.split("\t")
+    wanted, header = _columns(file[1], names, columns, languages)
+    quoting = _Quoting(file[1])
+    for number, line in enumerate(lines if header else chain([first], lines), 1 + header):
         cells = line.split("\t")
-        if len(cells) <= max(wanted):
+        if len(cells) != len(names):
             raise DataError(
-                f"{name}, line {number}, has {len(cells)} columns, needs {max(wanted) + 1} "
-                "separated by tabs"
+                f"{file[1]}, line {number}, has {_count(len(cells), 'column')}, and the first line "
+                f"has {len(names)}: a tab inside of a text, or a cell is missing; mend the line"
             )
-        yield cells[wanted[0]], cells[wanted[1]]
+        pair = cells[wanted[0]], cells[wanted[1]]
+        if '"' in line:
+            quoting.see(pair, number)
+        yield pair
+    quoting.refuse()
 
 
-def tmx(path: Path, name: str, languages: List[str]) -> Pairs:
-    """Translation memory exchange: the translation units that have both languages.
-
-    Raises:
-        DataError: The file is not well-formed.
-    """
-    try:
-        with open_bytes(path) as stream:
-            for _, element in ElementTree.iterparse(stream):
-                if element.tag == "tu":
-                    sides = dict(_variants(element))
-                    element.clear()
-                    if all(code in sides for code in languages):
-                        yield sides[languages[0]], sides[languages[1]]
-                elif element.tag == "body":
-                    element.clear()
-    except (ElementTree.ParseError, EOFError) as fault:
+def _columns(
+    name: str, cells: List[str], columns: Dict[str, Union[int, str]], languages: List[str]
+) -> Tuple[List[int], bool]:
+    """Which columns to take, and whether the first line is a header."""
+    folded = [cell.strip().lower() for cell in cells]
+    wanted = [columns.get(code) for code in languages]
+    if not columns and all(folded.count(code.lower()) == 1 for code in languages):
+        wanted = list(languages)
+    if not columns and wanted == [None, None] and len(cells) == 2:
+        wanted = [0, 1]
+    shown = ", ".join(f"{i} {cell[:30]!r}" for i, cell in enumerate(cells, 1))
+    if None in wanted:
         raise DataError(
-            f"{name} is cut off or no well-formed TMX ({fault}); get it again"
-        ) from None
+            f"{name} has {_count(len(cells), 'column')} ({shown}), so it must be said which hold "
+            f"{' and '.join(languages)}: --columns N N, their numbers from 1 or their names in the "
+            "first line"
+        )
+    header = any(isinstance(column, str) for column in wanted)
+    found = (
+        [folded.index(c.lower()) if str(c).lower() in folded else c for c in wanted]
+        if header
+        else wanted
+    )
+    for column in found:
+        if isinstance(column, str) or not 0 <= column < len(cells):
+            what = f"called {column!r}" if isinstance(column, str) else f"{column + 1}"
+            raise DataError(
+                f"{name} has no column {what}; line 1 has {_count(len(cells), 'column')} separated "
+                f"by tabs: {shown}"
+            )
+    return found, header
 
 
-def _variants(unit: ElementTree.Element) -> Iterator[Tuple[str, str]]:
-    for variant in unit.iter("tuv"):
-        code = variant.get(XML_LANG) or variant.get("lang") or ""
-        segment = variant.find("seg")
-        if segment is not None:
-            yield code.lower().split("-")[0], " ".join("".join(segment.itertext()).split())
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+class _Quoting:
+    """Whether the cells of a table are quoted as spreadsheets do it.
+
+    They are if every cell with a quotation mark is enclosed in such marks and some have doubled
+    ones inside. Then its text is not what the lines say, and cells may go over several lines.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.line, self.bare = name, 0, False
+
+    def see(self, cells: Sequence[str], line: int) -> None:
+        """Look at the cells of a line that holds a quotation mark."""
+        for cell in cells if not self.bare else ():
+            if '"' not in cell:
+                continue
+            if not QUOTED.fullmatch(cell):
+                self.bare = True
+            elif '""' in cell[1:-1]:
+                self.line = self.line or line
+
+    def refuse(self) -> None:
+        """Raise if the cells seen are quoted.
+
+        Raises:
+            DataError: They are.
+        """
+        if self.line and not self.bare:
+            raise DataError(
+                f"{self.name}, line {self.line}, and all other cells with a quotation mark are "
+                "quoted as in CSV; write the table without quotes"
+            )
 
 
 def pairs(
     form: str,
-    files: Dict[str, Tuple[Path, str]],
+    files: Dict[str, File],
     languages: List[str],
-    columns: Dict[str, int],
+    columns: Dict[str, Union[int, str]],
+    variants: Dict[str, str],
     drop: List[str],
     carriage_returns: bool,
+    references: bool,
+    notes: List[str],
 ) -> Pairs:
-    """The pairs of a piece, in the order source, target; the arguments are those of `Piece`."""
+    """The pairs of a piece, in the order source, target.
+
+    Args:
+        form: ``text``, ``sgm``, ``tsv`` or ``tmx``.
+        files: Paths and names by language, or under ``both``.
+        languages: Source and target.
+        columns: See `Piece`; as are the next three.
+        variants: Tags of the languages in a ``tmx``.
+        drop: Strings of lines that are no sentences.
+        carriage_returns: Whether they are tolerated.
+        references: Whether ``&amp;`` in SGML becomes a character.
+        notes: Where sentences go that a person should read.
+    """
     if form == "tsv":
-        return tsv(*files["both"], columns, languages, carriage_returns)
+        return tsv(files["both"], columns, languages, carriage_returns)
     if form == "tmx":
-        return tmx(*files["both"], languages)
-    reader = sgm if form == "sgm" else partial(text, drop=drop)
-    return aligned(reader, files, languages, carriage_returns)
+        tags = [variants.get(code, code) for code in languages]
+        return tmx.pairs(_opened(files["both"]), tags, notes.append)
+    sides = [files[code] for code in languages]
+    if form == "sgm":
+        return sgm(sides, references)
+    lines = [plain(file, carriage_returns, drop) for file in sides]
+    return aligned(lines, [name for _, name in sides])
 
 
 def sliced(stream: Pairs, number: int, count: int) -> Pairs:
@@ -162,26 +263,27 @@ def extract_piece(
         part_lines: Pairs in a part.
         replace: Strings to replace in both sides.
         portion: Number of the slice to take and number of slices, or None for everything.
-        reading: Arguments of `pairs`.
+        reading: Arguments of `pairs`, but for the notes.
 
     Returns:
-        ``pairs`` and ``parts`` (names and numbers of lines).
+        ``pairs``, ``parts`` (names and numbers of lines) and ``notes``.
     """
     done = folder / f"{prefix}.json"
     if (record := read_json(done)) is not None:
         return record
-    stream, parts = pairs(**reading), []
+    notes: List[str] = []
+    stream, parts = pairs(**reading, notes=notes), []
     if portion is not None:
         stream = sliced(stream, *portion)
     while chunk := list(islice(stream, part_lines)):
         name = f"{prefix}-{len(parts):05d}"
         for side, code in enumerate(reading["languages"]):
-            lines = [pair[side].strip() for pair in chunk]
+            lines = [pair[side] for pair in chunk]
             for old, new in replace.items():
-                lines = [line.replace(old, new) for line in lines]
+                lines = [line.strip().replace(old, new) for line in lines]
             write_lines(folder / f"{name}.{code}", lines)
         parts.append([name, len(chunk)])
-    record = {"pairs": sum(lines for _, lines in parts), "parts": parts}
+    record = {"pairs": sum(lines for _, lines in parts), "parts": parts, "notes": notes}
     if not parts:
         names = ", ".join(sorted(name for _, name in reading["files"].values()))
         raise DataError(f"{names} holds no sentence pairs in the format {reading['form']!r}")

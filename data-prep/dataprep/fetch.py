@@ -17,8 +17,8 @@ from typing import Any, Dict, List, Optional
 from dataprep.errors import DataError
 from dataprep.files import digest, read_json, write_json
 from dataprep.pool import progress
-from dataprep.read import looks_like_html
 from dataprep.recipe import Download
+from tsa_mt.textfile import looks_like_html
 
 AGENT = "tsa-mt-data-prep"
 BLOCK = 1 << 16

@@ -4,12 +4,19 @@ from collections import Counter
 from typing import Callable, List, Optional, Tuple
 
 from dataprep.recipe import Filters
+from tsa_mt.characters import HAN_LETTERS, count_words, letters
 
 Rule = Callable[[str, str], bool]
 
 
 def _ratio(one: int, two: int) -> float:
     return max(one, two) / max(1, min(one, two))
+
+
+def _char_ratio(one: str, two: str, limit: float) -> float:
+    """The ratio in letters, or an upper bound of it that does not exceed the limit."""
+    bound = HAN_LETTERS * _ratio(len(one), len(two))
+    return bound if bound <= limit else _ratio(letters(one), letters(two))
 
 
 def _longest_word(line: str) -> int:
@@ -29,13 +36,13 @@ def length_rules(filters: Filters) -> List[Tuple[str, Rule]]:
             lambda s, t: max(_longest_word(s), _longest_word(t)) > f.max_word_chars,
         ),
         ("max_chars", f.max_chars, lambda s, t: max(len(s), len(t)) > f.max_chars),
-        ("char_ratio", f.char_ratio, lambda s, t: _ratio(len(s), len(t)) > f.char_ratio),
+        ("char_ratio", f.char_ratio, lambda s, t: _char_ratio(s, t, f.char_ratio) > f.char_ratio),
     ]
     return [(name, rule) for name, limit, rule in rules if limit is not None]
 
 
 def _words(line: str) -> int:
-    return len(line.split())
+    return len(line.split()) if line.isascii() else count_words(line)
 
 
 def sieve(

@@ -103,10 +103,35 @@ def report(manifest: Dict[str, Any]) -> str:
             lines.append(
                 f"| {name} | {step['step']} | {step['in']:,} | {step['out']:,} | {dropped} |"
             )
-    lines += ["", *_unexpected(m), *_statistics(m), *_files(m), *_samples(m)]
+    lines += [
+        "",
+        *_notes(m),
+        *_unexpected(m),
+        *_subword(m),
+        *_statistics(m),
+        *_files(m),
+        *_samples(m),
+    ]
     if m["complete"]:
         lines += ["## Train", "", "```sh", m["train"], "```", ""]
     return "\n".join(lines)
+
+
+def _notes(manifest: Dict[str, Any]) -> List[str]:
+    return [*(f"- note: {note}" for note in manifest["notes"]), ""] if manifest["notes"] else []
+
+
+def _subword(manifest: Dict[str, Any]) -> List[str]:
+    """How the subword model changes text before it cuts it."""
+    rule = manifest["subword"].get("normalisation")
+    if rule is None:
+        return []
+    what = (
+        "pieces spell the text as it is"
+        if rule == "identity"
+        else "pieces spell a normalised text (for instance m2 for m²), as SentencePiece's rule says"
+    )
+    return [f"- subword model: normalisation `{rule}`: {what}", ""]
 
 
 def _unexpected(manifest: Dict[str, Any]) -> List[str]:

@@ -12,23 +12,27 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from dataprep import binarise, manifest, subword
-from dataprep.clean import clean_part
+from dataprep.clean import clean_part, normalise, normalisers
 from dataprep.duplicates import mark
 from dataprep.errors import DataError
 from dataprep.extract import extract_piece
-from dataprep.files import read_json, whole, write_json
+from dataprep.files import key_of, read_json, whole, write_json
 from dataprep.pool import Pool, peak_memory, progress
-from dataprep.recipe import Recipe
+from dataprep.recipe import HoldOut, Recipe
 from dataprep.sources import Located, Locator
 from dataprep.step import Step
-from dataprep.text import write_text
+from dataprep.text import HeldOut, fitted, read_held_out, write_text
 from dataprep.tokenise import tokenise_part
 
 Parts = List[Tuple[str, int]]
+
+FEWEST = 500
+"""Lines of a validation or test set below which there is a warning."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ class Preparer:
         self.holders = {n: s.hold_out for n, s in recipe.splits.items() if s.hold_out}
         self.splits = self._chosen_splits()
         self.worked: Dict[str, float] = {}
+        self.notes: List[str] = []
 
     def _chosen_splits(self) -> List[str]:
         """The splits with files of their own; held-out ones come with train."""
@@ -234,7 +239,9 @@ class Preparer:
                 x.piece.drop,
                 x.piece.replace,
                 x.piece.columns,
+                x.piece.tags,
                 x.piece.carriage_returns,
+                self.settings.clean.unescape and x.form == "sgm",
                 {code: [s.sha256, s.name.partition("//")[2]] for code, s in x.files.items()},
             ]
             for x in located
@@ -249,9 +256,9 @@ class Preparer:
                 record = step.finish(self._extracted(step, located, portion))
         for x, (_, lines) in zip(located, record["pieces"], strict=True):
             if x.piece.lines not in (None, lines) and not portion:
-                self.options.say(
-                    f"note: {x.piece.name} has {lines:,} pairs, published are {x.piece.lines:,}"
-                )
+                self._note(f"{x.piece.name} has {lines:,} pairs, published are {x.piece.lines:,}")
+        for note in record["notes"]:
+            self._note(note)
         parts = [(name, lines) for name, lines in record["parts"]]
         entry = {"step": "extract", "in": record["out"], "out": record["out"]}
         return Track(step, parts, counts=[{**entry, "pieces": record["pieces"]}])
@@ -266,8 +273,10 @@ class Preparer:
                 "files": {c: (s.path, s.name) for c, s in x.files.items()},
                 "languages": self.languages,
                 "columns": x.piece.columns,
+                "variants": x.piece.tags,
                 "drop": x.piece.drop,
                 "carriage_returns": x.piece.carriage_returns,
+                "references": self.settings.clean.unescape,
             }
             tasks.append(
                 (
@@ -283,7 +292,12 @@ class Preparer:
         found = self.pool.run(step.name, _extract_task, tasks, sizes, "B")
         pieces = [[x.piece.name, record["pairs"]] for x, record in zip(located, found, strict=True)]
         parts = [part for record in found for part in record["parts"]]
-        return {"pieces": pieces, "parts": parts, "out": sum(lines for _, lines in pieces)}
+        return {
+            "pieces": pieces,
+            "parts": parts,
+            "out": sum(lines for _, lines in pieces),
+            "notes": [note for record in found for note in record["notes"]],
+        }
 
     def _mapped(
         self, track: Track, step: Step, function: Callable, tasks: List[Tuple]
@@ -304,14 +318,17 @@ class Preparer:
 
     def _clean(self, split: str, track: Track) -> None:
         settings, training = self.settings.clean, split == "train"
+        cleaning = dataclasses.asdict(settings)
+        del cleaning["held_out"]
+        raw_targets = not training and self.settings.tokenise is None
         step = Step.after(
             f"clean/{split}",
             self.work,
-            [dataclasses.asdict(settings), self.languages, self._made_by("sacremoses")],
+            [cleaning, self.languages, raw_targets, self._made_by("sacremoses")],
             [track.step],
         )
         tasks = [
-            (track.step.folder, step.folder, name, settings, self.languages, training)
+            (track.step.folder, step.folder, name, settings, self.languages, training, raw_targets)
             for name, _ in track.parts
         ]
         self._mapped(track, step, clean_part, tasks)
@@ -353,33 +370,57 @@ class Preparer:
     # -- text/
 
     def _text(self, tracks: Dict[str, Track]) -> Dict[str, Any]:
-        """Write `text/`; returns for each split its step, lines, ranges and counts."""
+        """Write `text/`; returns for each split its step, lines, ranges and counts.
+
+        The training text comes last, for it is compared with the others.
+        """
         texts: Dict[str, Any] = {}
-        for split, track in tracks.items():
-            holders = self.holders if split == "train" else {}
+        for split, track in sorted(tracks.items(), key=lambda item: item[0] == "train"):
+            total = sum(lines for _, lines in track.parts)
+            holders = {n: fitted(h, total) for n, h in self.holders.items() if split == "train"}
             held = {name: dataclasses.asdict(hold) for name, hold in holders.items()}
+            others = texts if split == "train" else {}
             step = Step.after(
                 f"text/{split}",
                 self.work,
-                [held, self.languages, self.recipe.part_lines],
-                [track.step],
+                [held, self.languages, self.recipe.part_lines, self.settings.clean.held_out],
+                [track.step, *(entry["step"] for entry in others.values())],
             )
             record = step.record(self.out)
             if record is None:
-                record = self._written(step, split, track, holders)
+                record = self._written(step, split, track, holders, others)
+            self._note_held_out(record)
             for name in (split, *holders):
-                texts[name] = self._text_entry(name, split, step, track, record["splits"][name])
+                entry = self._text_entry(name, split, step, track, record["splits"])
+                entry["counts"] += self._held_out_counts(name, record)
+                texts[name] = entry
+        for name, entry in texts.items():
+            if name != "train" and entry["lines"] < FEWEST:
+                self._note(
+                    f"{name} has only {entry['lines']:,} lines; scores of fewer than {FEWEST} "
+                    "sentences tell systems apart only where they differ much"
+                )
         return {name: texts[name] for name in self.recipe.splits if name in texts}
 
-    def _written(self, step: Step, split: str, track: Track, holders: Dict) -> Dict[str, Any]:
+    def _written(
+        self,
+        step: Step,
+        split: str,
+        track: Track,
+        holders: Dict[str, HoldOut],
+        others: Dict[str, Any],
+    ) -> Dict[str, Any]:
         folder = self.out / "text"
         folder.mkdir(exist_ok=True)
         total = sum(lines for _, lines in track.parts)
+        known = HeldOut()
         with (
             self._working(step, lambda: _lines_of(record)),
             progress(step.name, total, " lines") as bar,
         ):
-            splits = write_text(
+            for name, entry in others.items():
+                read_held_out(known, name, entry["paths"], self._spelling())
+            written = write_text(
                 track.step.folder,
                 track.masks,
                 track.parts,
@@ -389,23 +430,67 @@ class Preparer:
                 self.languages,
                 self.recipe.part_lines,
                 bar,
+                known,
+                not self.settings.clean.held_out,
             )
-            names = [f"text/{name}.{code}" for name in splits for code in self.languages]
-            record = step.finish({"splits": splits, "outputs": self._sizes(names)})
+            names = [f"text/{name}.{code}" for name in written["splits"] for code in self.languages]
+            record = step.finish({**written, "outputs": self._sizes(names)})
         return record
+
+    def _spelling(self) -> List[Callable[[List[str]], List[str]]]:
+        """For each side, how training text spells the lines of a finished set."""
+        if self.settings.tokenise is not None:
+            return [list, list]
+        chains = [normalisers(self.settings.clean, code, True) for code in self.languages]
+        return [partial(normalise, chain=chain) for chain in chains]
+
+    @staticmethod
+    def _held_out_counts(split: str, record: Dict[str, Any]) -> List[Dict[str, Any]]:
+        """The line of the report about training pairs with a sentence of another set."""
+        found = record["found"]
+        if split != "train" or not found:
+            return []
+        left_out = {} if record["kept"] else found
+        lines = record["splits"][split]["lines"]
+        before = lines + sum(left_out.values())
+        return [{"step": "held out elsewhere", "in": before, "out": lines, "dropped": left_out}]
+
+    def _note_held_out(self, record: Dict[str, Any]) -> None:
+        found = record["found"]
+        if not found:
+            return
+        sides = ", ".join(f"{which} {n:,}" for which, n in sorted(found.items()))
+        fate = "are left out (clean.held_out: false keeps them)"
+        if record["kept"]:
+            fate = "stay, as the recipe says (clean.held_out)"
+            if self.settings.clean.held_out:
+                fate = "stay, for nothing else would: scores on that set will mean nothing"
+        self._note(
+            f"{sum(found.values()):,} training pairs have a sentence of a validation or test set "
+            f"({sides}) and {fate}"
+        )
+
+    def _note(self, sentence: str) -> None:
+        """Say something that a person should know, and keep it for the report."""
+        self.notes.append(sentence)
+        self.options.say(f"note: {sentence}")
 
     def _sizes(self, names: List[str]) -> Dict[str, int]:
         return {name: (self.out / name).stat().st_size for name in names}
 
     def _text_entry(
-        self, name: str, split: str, step: Step, track: Track, record: Dict[str, Any]
+        self, name: str, split: str, step: Step, track: Track, splits: Dict[str, Any]
     ) -> Dict[str, Any]:
         total = sum(lines for _, lines in track.parts)
-        counts = track.counts if name == split else []
-        if name in self.holders or (split == "train" and self.holders):
-            counts = [*counts, {"step": "hold out", "in": total, "out": record["lines"]}]
+        held = sum(splits[other]["lines"] for other in splits if other != split)
+        record = splits[name]
+        counts = list(track.counts) if name == split else []
+        if len(splits) > 1:
+            out = total - held if name == split else record["lines"]
+            counts = [*counts, {"step": "hold out", "in": total, "out": out}]
         return {
-            "step": step,
+            # later steps depend on the text, not on what it was made from
+            "step": Step(step.name, step.folder, key_of(name, self.languages, record["sha256"])),
             "counts": counts,
             "training": split == "train",
             "lines": record["lines"],
@@ -425,7 +510,7 @@ class Preparer:
         if self.options.vocab_from is not None:
             foreign = self._foreign(f"subword/{name}")
             step = Step.after("subword", self.work, [settings, manifest.digest(foreign)])
-            learn = lambda: _copied(foreign, model)  # noqa: E731
+            learn = lambda: {**_copied(foreign, model), **self._foreign_rule()}  # noqa: E731
         else:
             train = texts["train"]
             step = Step.after("subword", self.work, settings, [train["step"]])
@@ -458,6 +543,12 @@ class Preparer:
                 f"({other['preparation']}), choose the same --preparation"
             )
         return folder / name
+
+    def _foreign_rule(self) -> Dict[str, str]:
+        """How the model of --vocab-from normalises, as its manifest says."""
+        other = read_json(self.options.vocab_from / "manifest.json") or {}
+        rule = other.get("subword", {}).get("normalisation")
+        return {"normalisation": rule} if rule else {}
 
     def _learned(self, train: Dict[str, Any], model: Path) -> Dict[str, Any]:
         settings = self.settings.subword
@@ -638,7 +729,8 @@ class Preparer:
         if data is not None:
             steps += [self._binarise_step(s, track, dictionary[0]) for s, track in encoded.items()]
         facts = self._facts()
-        step = Step.after("manifest", self.work, [facts, self.files], steps)
+        counts = [text["counts"] for text in texts.values()]
+        step = Step.after("manifest", self.work, [facts, self.files, counts, self.notes], steps)
         record = step.record(self.out)
         if record is not None:
             return read_json(self.out / "manifest.json")
@@ -651,6 +743,7 @@ class Preparer:
                 "splits": self._split_entries(texts, encoded, data),
                 "subword": model[2] if model else {},
                 "dictionaries": dictionary[1] if dictionary else {},
+                "notes": self.notes,
                 "samples": self._samples(texts, model),
                 "outputs": manifest.outputs(self.out, self._output_names(texts, model, data)),
             }
@@ -690,9 +783,7 @@ class Preparer:
                 entry["expected_lines"] = expected
                 entry["as_expected"] = expected == text["lines"]
                 if expected != text["lines"]:
-                    self.options.say(
-                        f"note: {name} has {text['lines']:,} lines, published are {expected:,}"
-                    )
+                    self._note(f"{name} has {text['lines']:,} lines, published are {expected:,}")
             if data is not None:
                 entry["pairs"] = data[name]["lines"]
                 entry["statistics"] = self._statistics(encoded[name], data[name])

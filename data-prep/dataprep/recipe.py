@@ -7,7 +7,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Union
 
 import yaml
 
@@ -39,12 +39,14 @@ class Piece:
 
     Attributes:
         name: Name in the manifest.
-        format: ``text``, ``sgm`` (also WIT3's XML), ``tsv`` or ``tmx``.
+        format: ``text``, ``sgm`` (also WIT3's XML), ``tsv`` or ``tmx``; None tells it by content.
         files: For each language, ``ARCHIVE//MEMBER`` or a file; for ``tsv`` and ``tmx`` one entry
             ``both``. A string with ``{lang}`` stands for one entry per language.
         lines: Published number of pairs.
         plain: File names with ``{lang}``, under which the piece may lie as plain text.
-        columns: Columns of a ``tsv``, counted from 0, by language.
+        columns: Columns of a ``tsv`` by language, counted from 0 or by their names in its first
+            line; may be left out where there are two, or where they are named by the languages.
+        tags: Language tags to take from a ``tmx``, by language, where they are others.
         drop: Lines that hold one of these strings are no sentences (``text``).
         replace: Strings to replace, in order, while the text is read.
         carriage_returns: Whether carriage returns are tolerated and become spaces.
@@ -53,10 +55,11 @@ class Piece:
 
     name: str
     files: Dict[str, str]
-    format: str = "text"
+    format: Optional[str] = None
     lines: Optional[int] = None
     plain: List[str] = field(default_factory=list)
-    columns: Dict[str, int] = field(default_factory=dict)
+    columns: Dict[str, Union[int, str]] = field(default_factory=dict)
+    tags: Dict[str, str] = field(default_factory=dict)
     drop: List[str] = field(default_factory=list)
     replace: Dict[str, str] = field(default_factory=dict)
     carriage_returns: bool = False
@@ -71,11 +74,14 @@ class HoldOut:
         every: Take each line whose number (from 1) is a multiple of this.
         per_mille: Take the sentences whose hash falls into this many thousandths ...
         by: ... hashing the text of this language, so that one sentence is in one split only.
+        at_least: With `per_mille`: take more thousandths where these would be fewer lines than
+            this, up to a tenth of the text.
     """
 
     every: Optional[int] = None
     per_mille: Optional[int] = None
     by: Optional[str] = None
+    at_least: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which training pairs are kept, by length on either side. Words are what spaces separate.
+    """Which training pairs are kept, by length on either side.
+
+    Words are what spaces separate; where a script writes none, one for every five letters.
 
     Attributes:
         min_words: Fewest words.
@@ -96,7 +104,8 @@ class Filters:
         word_ratio: Largest ratio of the longer to the shorter side, in words.
         max_word_chars: Most characters in one word.
         max_chars: Most characters in a sentence.
-        char_ratio: Largest ratio of the longer to the shorter side, in characters.
+        char_ratio: Largest ratio of the longer to the shorter side, in characters. A Han character
+            counts as three, a syllable of Kana or Hangul as two.
     """
 
     min_words: Optional[int] = None
@@ -112,9 +121,10 @@ class Clean:
     """What happens to a line before it is tokenised.
 
     Attributes:
-        unescape: Whether ``&amp;`` and the like become characters.
+        unescape: Whether ``&amp;`` and the like become characters, where a semicolon ends them.
         punctuation: Whether punctuation is normalised by Moses' rules.
-        control_characters: Whether control characters become spaces.
+        control_characters: Whether control characters become spaces, and soft hyphens and marks of
+            direction nothing.
         characters: Characters to replace, by language.
         evaluation_characters: Characters to replace in validation and test sets only.
         training_only: Whether all but this leaves validation and test sets alone.
@@ -122,6 +132,8 @@ class Clean:
         filters: Length limits for training pairs.
         identical: Whether training pairs with two equal sides are dropped.
         duplicates: Whether a training pair seen before is dropped.
+        held_out: Whether training pairs are dropped of which a side is in the validation or a test
+            set; they are counted in any case.
         languages: Whether training pairs in another language are dropped (needs py3langid).
     """
 
@@ -135,6 +147,7 @@ class Clean:
     filters: Filters = Filters()
     identical: bool = False
     duplicates: bool = False
+    held_out: bool = True
     languages: bool = False
 
 
@@ -163,6 +176,10 @@ class SentencePiece:
         sample: Most lines, of both languages together, that the model is learned from.
         character_coverage: Share of characters that get a piece; the rest become bytes.
         byte_fallback: Whether unknown characters are spelled as bytes.
+        normalisation: SentencePiece's rule by which the model changes text before it is cut:
+            ``nmt_nfkc``, ``nfkc``, ``nmt_nfkc_cf``, ``nfkc_cf`` or ``identity``. None:
+            ``nmt_nfkc``, SentencePiece's default, for Latin, Greek and Cyrillic text, and
+            ``identity`` where the training text has letters of other scripts.
     """
 
     vocab_size: int
@@ -170,6 +187,7 @@ class SentencePiece:
     sample: int = 1_000_000
     character_coverage: float = 0.9999
     byte_fallback: bool = True
+    normalisation: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -260,6 +278,7 @@ class Recipe:
 
 
 FORMATS = {"text": 2, "sgm": 2, "tsv": 1, "tmx": 1}
+NORMALISATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
 
 
 def names() -> List[str]:
@@ -368,7 +387,8 @@ def _value(hint: Any, raw: Any, where: str, faults: List[str]) -> Any:
     """Check one value against its type hint."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Union:
-        return None if raw is None else _value(arguments[0], raw, where, faults)
+        fitting = (a for a in arguments if isinstance(a, type) and type(raw) is a)
+        return None if raw is None else _value(next(fitting, arguments[0]), raw, where, faults)
     if dataclasses.is_dataclass(hint):
         return _build(hint, {} if raw is None else raw, f"{where}.", faults)
     if origin is list and isinstance(raw, list):
@@ -396,6 +416,13 @@ def _faults(recipe: Recipe) -> List[str]:
         kinds = preparation.subword
         if (kinds.sentencepiece is None) == (kinds.bpe is None):
             faults.append(f"preparations.{name}.subword needs one of sentencepiece and bpe")
+        rule = kinds.sentencepiece and kinds.sentencepiece.normalisation
+        if rule not in (None, *NORMALISATIONS):
+            allowed = ", ".join(NORMALISATIONS)
+            faults.append(
+                f"preparations.{name}.subword.sentencepiece.normalisation is {rule!r}, allowed are "
+                f"{allowed}"
+            )
         limits = kinds.filters
         if (limits.max_word_chars, limits.max_chars, limits.char_ratio) != (None, None, None):
             faults.append(f"preparations.{name}.subword.filters knows limits in words only")
@@ -410,11 +437,12 @@ def _faults(recipe: Recipe) -> List[str]:
 
 
 def _piece_faults(recipe: Recipe, where: str, piece: Piece) -> List[str]:
-    if piece.format not in FORMATS:
+    if piece.format not in (None, *FORMATS):
         return [f"{where}: format is {piece.format!r}, allowed are {', '.join(FORMATS)}"]
-    expected = ["both"] if FORMATS[piece.format] == 1 else recipe.languages
+    together = FORMATS[piece.format] == 1 if piece.format else "both" in piece.files
+    expected = ["both"] if together else recipe.languages
     if not set(expected) <= set(piece.files):
         return [f"{where}: files has {', '.join(piece.files)}, needs {', '.join(expected)}"]
-    if piece.format == "tsv" and not set(recipe.languages) <= set(piece.columns):
+    if piece.columns and not set(recipe.languages) <= set(piece.columns):
         return [f"{where}: columns has {piece.columns}, needs {', '.join(recipe.languages)}"]
     return []

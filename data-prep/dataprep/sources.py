@@ -1,14 +1,16 @@
 """Where the files of a recipe are: in a person's own folder, on the network, or in sacreBLEU."""
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from dataprep.errors import DataError
 from dataprep.fetch import checked, fetch
-from dataprep.files import read_json, write_json
+from dataprep.files import read_json, whole, write_json
 from dataprep.recipe import Download, Piece, Recipe
 from dataprep.unpack import archive_stem, unpack
+from tsa_mt.textfile import BLOCK, SGML, TMX, open_text
 
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
@@ -34,13 +36,41 @@ class Located:
 
     Attributes:
         piece: The piece.
-        form: Its format; ``text`` where a plain file stands in for the published one.
+        form: Its format: as the recipe says, or as the files' content does; ``text`` where a plain
+            file stands in for the published one.
         files: Sources by language, or under ``both``.
     """
 
     piece: Piece
-    form: str
+    form: Optional[str]
     files: Dict[str, Source]
+
+
+def told_by_content(located: Located) -> Located:
+    """The same piece with the format that its files have, where the recipe names none.
+
+    Raises:
+        DataError: Two files are of different formats, or one file holds a single side.
+    """
+    if located.form is not None:
+        return located
+    kinds = {}
+    for code, source in located.files.items():
+        with open_text(source.path, source.name) as text:
+            kinds[code] = text.kind
+    names = " and ".join(source.name for source in located.files.values())
+    if len(set(kinds.values())) > 1:
+        raise DataError(f"{names} are of different kinds: {', '.join(kinds.values())}")
+    kind = next(iter(kinds.values()))
+    together = "both" in kinds
+    if together and kind == SGML or not together and kind == TMX:
+        raise DataError(
+            f"{names} holds one side in SGML; give the file of the other side, too"
+            if together
+            else f"{names} are translation memories (TMX), which hold both sides; give one of them"
+        )
+    form = {SGML: "sgm", TMX: "tmx"}.get(kind, "tsv" if together else "text")
+    return replace(located, form=form)
 
 
 def _bare(name: str) -> str:
@@ -93,7 +123,7 @@ class Locator:
             raise self._missing(missing, found)
         self._unpack()
         write_json(self.work / "fetch" / "seen.json", self._seen)
-        return found
+        return {name: [told_by_content(x) for x in pieces] for name, pieces in found.items()}
 
     def _missing(self, missing: Dict[str, List[str]], found: Dict[str, Any]) -> DataError:
         what = "; ".join(f"for {name}: {', '.join(files)}" for name, files in missing.items())
@@ -107,7 +137,8 @@ class Locator:
 
     def _piece(self, piece: Piece) -> Optional[Located]:
         if all(Path(spec).is_absolute() for spec in piece.files.values()):
-            return Located(piece, piece.format, {c: self._given(s) for c, s in piece.files.items()})
+            given = {code: self._given(piece, code) for code in piece.files}
+            return Located(piece, piece.format, given)
         if self.local is None:
             if piece.sacrebleu:
                 return Located(piece, "text", self._sacrebleu(piece))
@@ -122,12 +153,19 @@ class Locator:
                 return Located(piece, "text", plain)
         return None
 
-    def _given(self, spec: str) -> Source:
-        """A file named by its path."""
-        path = Path(spec)
-        if not path.is_file():
+    def _given(self, piece: Piece, code: str) -> Source:
+        """A file named by its path; a pipe is kept, for it can be read only once."""
+        path = Path(piece.files[code])
+        if path.is_file():
+            return self._source(path, "/".join(path.parts[-2:]), [])
+        if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
-        return self._source(path, "/".join(path.parts[-2:]), [])
+        if path.is_dir():
+            raise DataError(f"{path} is a folder; name a file")
+        kept = self.work / "fetch" / f"{piece.name}.{code}.pipe"
+        with open(path, "rb") as stream, whole(kept) as temporary, open(temporary, "wb") as out:
+            shutil.copyfileobj(stream, out, BLOCK)
+        return self._source(kept, f"{piece.name}.{code} (pipe)", [])
 
     def _own(self, spec: str) -> Optional[Source]:
         """A file of the person's: the archive, or the member itself, compressed or not."""

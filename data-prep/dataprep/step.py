@@ -12,7 +12,7 @@ from typing import Any, Dict, Optional, Sequence
 from dataprep.files import key_of, read_json, write_json
 
 # Raised when a step's output changes for the same settings: old folders are then made again.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

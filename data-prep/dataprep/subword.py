@@ -20,11 +20,15 @@ from dataprep.errors import DataError
 from dataprep.files import read_json, read_lines, whole, write_json, write_lines
 from dataprep.pool import progress
 from dataprep.recipe import Bpe, Filters, SentencePiece, Subword
+from tsa_mt.characters import other_letters
 
 SENTENCEPIECE = "sentencepiece.bpe.model"
 CODES = "bpe.codes"
 # The model's bytes depend on the number of threads, so it is not the machine's.
 THREADS = 8
+# Lines from which the scripts of a text are told, and the share of letters that are neither Latin,
+# Greek nor Cyrillic above which the text is left as it is.
+SEEN, OTHER_SHARE = 20_000, 0.005
 
 
 def model_name(settings: Subword) -> str:
@@ -56,6 +60,7 @@ def learn_sentencepiece(
     """
     import sentencepiece
 
+    rule = settings.normalisation or _fitting_rule(paths, lines)
     out = io.BytesIO()
     try:
         # a writer instead of a prefix: the prefix would be stored in the model
@@ -67,6 +72,7 @@ def learn_sentencepiece(
             character_coverage=settings.character_coverage,
             byte_fallback=settings.byte_fallback,
             hard_vocab_limit=False,
+            normalization_rule_name=rule,
             num_threads=THREADS,
             minloglevel=2,
         )
@@ -79,7 +85,13 @@ def learn_sentencepiece(
         path.write_bytes(out.getvalue())
     pieces = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue()).get_piece_size()
     step = max(1, -(-lines // settings.sample))
-    return {"pieces": pieces, "learned_from": -(-lines // step)}
+    return {"pieces": pieces, "learned_from": -(-lines // step), "normalisation": rule}
+
+
+def _fitting_rule(paths: Sequence[Path], lines: int) -> str:
+    """No normalisation where there are letters of other scripts than NFKC was made for."""
+    seen = other_letters(list(sample(paths, lines, SEEN)))
+    return "identity" if seen > OTHER_SHARE else "nmt_nfkc"
 
 
 def count_words(path: Path, start: int, stop: int) -> Counter:

@@ -196,7 +196,9 @@ def test_a_changed_test_set_redoes_only_the_test_set(custom, prepare, tmp_path, 
     lines = (corpus / "test.en").read_text().split("\n")[:-1]
     write(corpus / "test.en", lines[::-1])
     _, said, _ = prepare(*custom, "--out", out)
-    assert worked(said) == {f"{s}/test" for s in ("extract", "clean", "text", "encode", "binarise")}
+    steps = {f"{s}/test" for s in ("extract", "clean", "text", "encode", "binarise")}
+    # the training text is compared with the new one, and where it stays as it was, so does the rest
+    assert worked(said) == {*steps, "text/train"}
 
 
 def test_a_deleted_output_is_made_again(custom, prepare, tmp_path):
@@ -325,7 +327,10 @@ def test_a_test_set_uses_the_vocabulary_of_another_folder(custom, prepare, tmp_p
         (["--set", "prat_lines=10"], "unknown setting prat_lines; known are name, title"),
         (["--set", "title.x=10"], "--set title.x: title is not a group of settings"),
         (["--target-lang", "en"], "source and target are both 'en'"),
-        (["--test", "a", "b", "c"], "--test takes two aligned text files or one .tsv or .tmx file"),
+        (
+            ["--test", "a", "b", "c"],
+            "--test takes two aligned files, or one table or translation memory",
+        ),
         (["--test", "/nowhere/a", "/nowhere/b"], "there is no file /nowhere/a"),
     ],
 )
@@ -459,7 +464,7 @@ def test_a_local_web_page_in_place_of_an_archive_is_refused(prepare, tmp_path):
         (lambda data: gzip.compress(gzip.decompress(data)[:-9]), "they are not aligned"),
         (lambda data: gzip.compress(gzip.decompress(data)[:-4] + b"\xff\xfe\n"), "is not UTF-8"),
         (
-            lambda data: gzip.compress(gzip.decompress(data).replace(b"\n", b"\r\n")),
+            lambda data: gzip.compress(gzip.decompress(data).replace(b" ", b"\r", 1)),
             "carriage return",
         ),
         (lambda data: gzip.compress(b"x" * 10_000_000), "longer than 1,000,000 bytes"),
@@ -571,3 +576,98 @@ def test_another_version_of_a_library_redoes_the_steps_that_use_it(
     _, said, _ = prepare(*custom, "--out", out)
     assert "subword" in worked(said) and not {s for s in worked(said) if s.startswith("clean")}
     assert manifest(out)["versions"]["sentencepiece"] == "99"
+
+
+@pytest.fixture()
+def small(prepare, tmp_path):
+    """Prepare files of one's own into `tmp_path/out`; returns status, output and errors."""
+
+    def run(*arguments, pair=("en", "de")):
+        size = "preparations.modern.subword.sentencepiece.vocab_size=400"
+        languages = ["--source-lang", pair[0], "--target-lang", pair[1]]
+        rest = ["--out", tmp_path / "out", "--workers", "1", "--set", size]
+        return prepare("custom", *languages, *arguments, *rest)
+
+    return run
+
+
+def text_of(tmp_path, name):
+    return (tmp_path / "out" / "text" / name).read_bytes().decode().split("\n")[:-1]
+
+
+def test_targets_of_test_sets_stay_as_they_are_and_sources_become_what_translate_reads(
+    small, tmp_path, corpus, write
+):
+    from tsa_mt.characters import decode_references, tidy
+
+    odd = [" a &amp;  b\u00adc\u200d ", "two\u2028x\x00", "R&amp;D &copy; ½\u00a0m²"]
+    write(corpus / "odd.en", odd)
+    (corpus / "odd.de").write_bytes("\ufeff".encode() + "".join(f"{o}\r\n" for o in odd).encode())
+    train, test = ([corpus / f"{s}.{c}" for c in ("en", "de")] for s in ("train", "odd"))
+    assert small("--train", *train, "--valid", *test, "--test", *test)[0] == 0
+    for split in ("valid", "test"):
+        assert text_of(tmp_path, f"{split}.de") == odd
+        assert text_of(tmp_path, f"{split}.en") == [tidy(decode_references(o)) for o in odd]
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "note: valid has only 3 lines; scores of fewer than 500 sentences" in report
+    assert "normalisation `nmt_nfkc`: pieces spell a normalised text" in report
+
+
+def test_sentences_of_the_test_set_leave_the_training_text(small, tmp_path, corpus, write):
+    for code in ("en", "de"):
+        held = (corpus / f"valid.{code}").read_text().splitlines()
+        train = (corpus / f"train.{code}").read_text().splitlines()
+        extra = held[:3] if code == "en" else [*held[:2], "ganz anders"]
+        write(corpus / f"train.{code}", [*train, *extra])
+    files = [[corpus / f"{s}.{c}" for c in ("en", "de")] for s in ("train", "valid")]
+    status, said, _ = small("--train", *files[0], "--valid", *files[1])
+    assert status == 0
+    assert not set(text_of(tmp_path, "train.en")) & set(text_of(tmp_path, "valid.en"))
+    note = (
+        "3 training pairs have a sentence of a validation or test set (valid both 2, valid source"
+    )
+    assert note in said and note in (tmp_path / "out" / "report.md").read_text()
+    steps = {s["step"]: s for s in manifest(tmp_path / "out")["splits"]["train"]["steps"]}
+    assert steps["held out elsewhere"]["dropped"] == {"valid both": 2, "valid source": 1}
+    assert (steps["held out elsewhere"]["in"], steps["held out elsewhere"]["out"]) == (303, 300)
+
+
+def test_one_table_in_a_pipe_is_read_and_held_out_of(small, tmp_path, corpus):
+    import threading
+
+    sides = [(corpus / f"train.{code}").read_text().splitlines() for code in ("en", "de")]
+    rows = "".join(f"{n}\t{a}\t{b}\n" for n, (a, b) in enumerate(zip(*sides, strict=True)))
+    os.mkfifo(tmp_path / "pipe")
+
+    def run():
+        feed = threading.Thread(
+            target=(tmp_path / "pipe").write_bytes, args=[gzip.compress(rows.encode())]
+        )
+        feed.start()
+        done = small("--train", tmp_path / "pipe", "--columns", "2", "3")
+        feed.join()
+        return done
+
+    status, said, error = run()
+    assert (status, error) == (0, "")
+    assert 15 < len(text_of(tmp_path, "valid.en")) < 50  # a tenth, for 500 would be too many
+    assert text_of(tmp_path, "train.de")[0] in sides[1]
+    assert list(manifest(tmp_path / "out")["files"]) == ["train.both (pipe)"]
+    assert "nothing to do" in run()[1]
+
+
+def test_two_files_of_different_kinds_are_refused(small, tmp_path, corpus, write):
+    sgm = write(corpus / "t.sgm", ["<srcset><seg id='1'>x</seg></srcset>"])
+    status, _, error = small("--train", sgm, corpus / "train.de")
+    assert status == 1 and "corpus/t.sgm and corpus/train.de are of different kinds: SGML" in error
+    status, _, error = small("--train", sgm)
+    assert (
+        status == 1 and "corpus/t.sgm holds one side in SGML; give the file of the other" in error
+    )
+
+
+def test_a_file_that_is_no_text_is_one_sentence(small, tmp_path, corpus):
+    (corpus / "x.en").write_bytes(b"PK\x03\x04 and so on")
+    status, _, error = small("--train", corpus / "x.en", corpus / "train.de")
+    assert status == 1 and "corpus/x.en is a zip archive or an office document; unpack it" in error
+    assert error.count("\n") == 1

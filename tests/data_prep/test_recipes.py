@@ -403,8 +403,16 @@ PIECE = {"name": "p", "files": "x.{lang}"}
             "format is 'doc', allowed are text, sgm, tsv, tmx",
         ),
         (
-            {"splits": {"train": {"pieces": [{**PIECE, "format": "tsv", "files": "x.tsv"}]}}},
-            "columns has {}, needs en, de",
+            {
+                "splits": {
+                    "train": {
+                        "pieces": [
+                            {**PIECE, "format": "tsv", "files": "x.tsv", "columns": {"en": "a"}}
+                        ]
+                    }
+                }
+            },
+            "columns has {'en': 'a'}, needs en, de",
         ),
         (
             {"splits": {"train": {"pieces": [{**PIECE, "files": {"en": "x"}}]}}},

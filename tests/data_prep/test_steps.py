@@ -1,5 +1,6 @@
 """The steps between extracted pairs and encoded text, each on its own."""
 
+import hashlib
 import io
 import json
 import random
@@ -19,7 +20,7 @@ from dataprep.subword import (
     learn_sentencepiece,
     sample,
 )
-from dataprep.text import split_of, write_text
+from dataprep.text import HeldOut, fitted, split_of, write_text
 from dataprep.tokenise import part_final_stop, tokenise_part, tokeniser
 
 
@@ -91,6 +92,45 @@ def test_lines_are_normalised_as_the_recipe_says(tmp_path, write):
         tmp_path, write, settings, [("a &amp; b\u200b  c\xa0d \x07", "ş &quot;x&quot;")]
     )
     assert kept == [("a & b c d", 'ș "x"')]
+
+
+def test_words_are_kept_whole_and_references_need_a_semicolon(tmp_path, write):
+    settings = Clean(unescape=True, control_characters=True)
+    pairs = [("می\u200cخواهم", "Donau\u00addampfer &copy 2020 &amp;")]
+    kept, _ = cleaned(tmp_path, write, settings, pairs)
+    assert kept == [("می\u200cخواهم", "Donaudampfer &copy 2020 &")]
+
+
+def test_raw_targets_are_left_as_they_are(tmp_path, write):
+    settings = Clean(unescape=True, control_characters=True, evaluation_characters={"’": "'"})
+    part(tmp_path / "in", write, [" a &amp;  b’s\u00ad"], [" c &amp;  d’s\u00ad\u200b "])
+    (tmp_path / "out").mkdir()
+    clean_part(tmp_path / "in", tmp_path / "out", "00-00000", settings, ["en", "de"], False, True)
+    texts = [(tmp_path / "out" / f"00-00000.{c}").read_text() for c in ("en", "de")]
+    assert texts == ["a & b's\n", " c &amp;  d’s\u00ad\u200b \n"]
+
+
+@pytest.mark.parametrize(
+    ("pair", "kept"),
+    [
+        (("environmental protection", "环境保护"), True),
+        (("the United Nations Security Council", "联合国安全理事会"), True),
+        (("a dog", "这是一只非常大的狗在公园里"), False),
+        (("protection of the natural environment", "狗"), False),
+        (("protection", "protection of the natural environment in it"), False),
+        (("I like to go for a walk", "私は散歩が好きです"), True),
+    ],
+)
+def test_the_ratio_of_characters_suits_the_scripts_that_are_seen(tmp_path, write, pair, kept):
+    found, _ = cleaned(tmp_path, write, Clean(filters=Filters(char_ratio=4)), [pair])
+    assert found == ([pair] if kept else [])
+
+
+def test_words_are_counted_where_a_script_writes_no_spaces(tmp_path, write):
+    filters = Filters(min_words=2, max_words=8, word_ratio=1.5)
+    pairs = [("I like walks in the park", "我喜欢在公园里散步"), ("a b", "ฉันชอบเดินเล่นในสวนสาธารณะ")]
+    kept, record = cleaned(tmp_path, write, Clean(filters=filters), pairs)
+    assert kept == pairs[:1] and record["dropped"] == {"word_ratio": 1}
 
 
 def test_punctuation_is_normalised_with_the_quirks_of_the_perl_script(tmp_path, write):
@@ -198,31 +238,84 @@ def test_masked_pairs_are_left_out_before_tokens_are_counted(tmp_path, write):
     assert (tmp_path / "out" / "00-00000.en").read_text() == "a b\n"
 
 
-def test_every_nth_line_is_held_out_across_parts(tmp_path, write):
-    lines = [str(i) for i in range(1, 48)]
-    for name, chunk in (("0", lines[:20]), ("1", lines[20:31]), ("2", lines[31:])):
-        part(tmp_path, write, chunk, [f"t{line}" for line in chunk], name)
-    bar = type("Bar", (), {"update": lambda self, n: None})()
-    (tmp_path / "text").mkdir()
+BAR = type("Bar", (), {"update": lambda self, n: None})()
+
+
+def written(tmp_path, write, parts, holders=None, known=None, keep=False):
+    """Write training text from parts of pairs; returns what `write_text` says and the pairs."""
+    for name, pairs in parts.items():
+        part(tmp_path, write, *zip(*pairs, strict=True), name)
+    (tmp_path / "text").mkdir(exist_ok=True)
+    sizes = [(name, len(pairs)) for name, pairs in parts.items()]
+    folder, languages = tmp_path / "text", ["en", "de"]
     found = write_text(
-        tmp_path,
-        None,
-        [("0", 20), ("1", 11), ("2", 16)],
-        "train",
-        {"valid": HoldOut(every=23)},
-        tmp_path / "text",
-        ["en", "de"],
-        15,
-        bar,
+        tmp_path, None, sizes, "train", holders or {}, folder, languages, 15, BAR, known, keep
     )
+    sides = [(folder / f"train.{code}").read_text().split("\n")[:-1] for code in languages]
+    return found, list(zip(*sides, strict=True))
+
+
+def test_every_nth_line_is_held_out_across_parts(tmp_path, write):
+    lines = [(str(i), f"t{i}") for i in range(1, 48)]
+    parts = {"0": lines[:20], "1": lines[20:31], "2": lines[31:]}
+    found, train = written(tmp_path, write, parts, {"valid": HoldOut(every=23)})
     valid = (tmp_path / "text" / "valid.de").read_text().split()
-    train = (tmp_path / "text" / "train.en").read_text().split()
     assert valid == ["t23", "t46"]
-    assert train == [line for line in lines if int(line) % 23]
-    assert (found["train"]["lines"], found["valid"]["lines"]) == (45, 2)
+    assert train == [pair for pair in lines if int(pair[0]) % 23]
+    splits = found["splits"]
+    assert (splits["train"]["lines"], splits["valid"]["lines"]) == (45, 2)
     data = (tmp_path / "text" / "train.en").read_bytes()
-    pieces = [data[slice(*span[1])].count(b"\n") for span in found["train"]["ranges"]]
-    assert pieces == [span[0] for span in found["train"]["ranges"]] and sum(pieces) == 45
+    pieces = [data[slice(*span[1])].count(b"\n") for span in splits["train"]["ranges"]]
+    assert pieces == [span[0] for span in splits["train"]["ranges"]] and sum(pieces) == 45
+    assert splits["train"]["sha256"][0] == hashlib.sha256(data).hexdigest()
+
+
+def held_out_sets():
+    known = HeldOut()
+    known.add("valid", [["a", "b", ""], ["A", "B", ""]])
+    known.add("test", [["c"], ["C"]])
+    return known
+
+
+PAIRS = [("a", "A"), ("a", "x"), ("y", "C"), ("b", "A"), ("z", ""), ("q", "Q")]
+FOUND = {"valid both": 2, "valid source": 1, "test target": 1}
+
+
+def test_pairs_with_a_sentence_of_a_test_set_are_left_out_and_counted_by_side(tmp_path, write):
+    parts = {"0": PAIRS[:3], "1": PAIRS[3:]}
+    found, train = written(tmp_path, write, parts, known=held_out_sets())
+    assert train == [("z", ""), ("q", "Q")]
+    assert (found["found"], found["kept"]) == (FOUND, False)
+
+
+def test_pairs_with_a_sentence_of_a_test_set_are_only_counted_if_told_so(tmp_path, write):
+    found, train = written(tmp_path, write, {"0": PAIRS}, known=held_out_sets(), keep=True)
+    assert train == PAIRS
+    assert (found["found"], found["kept"]) == (FOUND, True)
+
+
+def test_pairs_stay_where_nothing_else_would(tmp_path, write):
+    found, train = written(tmp_path, write, {"0": PAIRS[:2]}, known=held_out_sets())
+    assert train == PAIRS[:2]
+    assert found["found"] == {"valid both": 1, "valid source": 1} and found["kept"]
+
+
+def test_sentences_of_a_held_out_split_are_looked_for_in_the_rest(tmp_path, write):
+    pairs = [("a", "A"), ("b", "B"), ("c", "B"), ("b", "D"), ("e", "E")]
+    found, train = written(
+        tmp_path, write, {"0": pairs[:3], "1": pairs[3:]}, {"valid": HoldOut(every=4)}
+    )
+    assert train == [("a", "A"), ("c", "B"), ("e", "E")]
+    assert found["found"] == {"valid source": 1}
+
+
+@pytest.mark.parametrize(
+    ("lines", "share"), [(1_000_000, 5), (100_000, 5), (39_000, 13), (10_000, 50), (300, 100)]
+)
+def test_a_small_text_gives_a_larger_share_to_its_validation_set(lines, share):
+    hold = HoldOut(per_mille=5, by="en", at_least=500)
+    assert fitted(hold, lines) == HoldOut(per_mille=share, by="en", at_least=500)
+    assert fitted(HoldOut(every=23, at_least=500), lines).every == 23
 
 
 def test_translations_of_one_sentence_stay_in_one_split():
@@ -234,6 +327,35 @@ def test_translations_of_one_sentence_stay_in_one_split():
     assert all(len(found) == 1 for found in splits.values())
     counts = Counter(next(iter(found)) for found in splits.values())
     assert 30 < counts["valid"] < 90 and 30 < counts["test"] < 90
+
+
+@pytest.mark.parametrize(
+    ("lines", "setting", "rule"),
+    [
+        (["Das Haus hat 80 m² und kostet ½ davon"], None, "nmt_nfkc"),
+        (["Ελλάδα", "Россия", "Haus"], None, "nmt_nfkc"),
+        (["我喜欢（真的！）在公园里散步", "I like it"], None, "identity"),
+        (["กำลังทำงาน", "work"], None, "identity"),
+        (["می\u200cخواهم بروم", "work"], None, "identity"),
+        (["ड़ बड़ा", "big"], None, "identity"),
+        (["我喜欢（真的！）", "I like it"], "nfkc", "nfkc"),
+        (["Das Haus hat 80 m²", "x"], "identity", "identity"),
+    ],
+)
+def test_the_pieces_spell_the_text_where_nfkc_would_change_it(
+    tmp_path, write, lines, setting, rule
+):
+    import sentencepiece
+
+    path = write(tmp_path / "text", lines * 20)
+    settings = SentencePiece(vocab_size=350, normalisation=setting)
+    facts = learn_sentencepiece(settings, [path], 20 * len(lines), tmp_path / "model")
+    assert facts["normalisation"] == rule
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "model"))
+    spelled = [model.decode(model.encode(line)) for line in lines]
+    assert (spelled == lines) is (
+        rule == "identity" or "²" not in lines[0] and "真" not in lines[0]
+    )
 
 
 def test_a_sample_is_spread_over_all_files_and_keeps_to_its_cap(tmp_path, write):

@@ -4,15 +4,16 @@ sacreBLEU (Post 2018, "A Call for Clarity in Reporting BLEU Scores") computes th
 to it that it is given what it expects: one hypothesis for every reference, in order, as plain text.
 """
 
-import gzip
 import hashlib
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import chain
 from typing import Any, Dict, List, Optional, Sequence
 
 from tsa_mt.byte_pieces import has_bytes, join_bytes_in_text
 from tsa_mt.files import PathLike
+from tsa_mt.segments import read_segments
+from tsa_mt.textfile import SGML, TMX, TextError, open_text
 
 METRICS = ("bleu", "chrf", "chrf++", "ter")
 DEFAULT_METRICS = ("bleu", "chrf")
@@ -121,24 +122,25 @@ def _score(metric: Any, hypotheses: Sequence[str], references: Sequence[Sequence
 
 
 def read_lines(path: PathLike) -> List[str]:
-    """Lines of a UTF-8 text file (gzip if its name ends in ``.gz``); only ``\\n`` ends a line.
+    """Lines of a text file of any kind, or the segments of an SGML one; only LF ends a line.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not UTF-8.
+        TextError: It is no text, or a translation memory, or a table with tabs.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-        content = file.read()
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path} is not UTF-8 (line {line})") from error
-    lines = text.split("\n")
-    return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+    with open_text(path) as text:
+        if text.kind == SGML:
+            return [segment.text for segment in read_segments(text)]
+        if text.kind == TMX:
+            raise TextError(f"{path} is a translation memory (TMX); write the side as text")
+        lines = list(chain.from_iterable(text.blocks(carriage_returns=True)))
+    tabs = {line.count("\t") for line in lines}
+    if len(lines) > 1 and len(tabs) == 1 and tabs != {0} and not _LINE.match(lines[0]):
+        raise TextError(
+            f"{path} is a table: every line has {tabs.pop() + 1} columns separated by tabs; give "
+            f"one of them, e.g. <(cut -f2 {path})"
+        )
+    return lines
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Reading and writing text by lines that nothing can break: only a line feed ends one."""
 
+import io
 import sys
 from contextlib import contextmanager
 from functools import partial
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, Callable, Iterator, List, Optional
 
 from tsa_mt.files import writing
+from tsa_mt.segments import read_segments
+from tsa_mt.textfile import SGML, TMX, TextError, open_stream, open_text
 
 BOM = "\ufeff"
 
@@ -57,12 +60,26 @@ class Source:
 
 @contextmanager
 def open_source(path: Optional[Path]) -> Iterator[BinaryIO]:
-    """The bytes of a file, or of standard input."""
-    if path is None:
+    """The text of a file, or of standard input, as UTF-8: lines, or the segments of SGML.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        TextError: It is no text, or a translation memory.
+    """
+    if path is None and sys.stdin.buffer.isatty():
         yield sys.stdin.buffer
         return
-    with open(path, "rb") as stream:
-        yield stream
+    standard_input = "standard input"
+    text = open_stream(sys.stdin.buffer, standard_input) if path is None else open_text(path)
+    if text.kind == TMX:
+        raise TextError(f"{text.name} is a translation memory (TMX); write its source side as text")
+    if text.kind == SGML:
+        lines = (f"{segment.text}\n".encode() for segment in read_segments(text))
+        yield io.BytesIO(b"".join(lines))
+    else:
+        yield text.stream
+    if path is not None:
+        text.stream.close()
 
 
 @contextmanager

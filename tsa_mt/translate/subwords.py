@@ -8,6 +8,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from sentencepiece import SentencePieceProcessor
 
 from tsa_mt.byte_pieces import join_bytes
+from tsa_mt.characters import decode_references, tidy
 from tsa_mt.export.companions import BPE_CODES, SENTENCEPIECE
 from tsa_mt.export.pieces import JOINT, META
 
@@ -31,8 +32,8 @@ class Codec(ABC):
     languages: Tuple[Optional[str], Optional[str]] = (None, None)
 
     def encode(self, text: str) -> List[str]:
-        """The pieces of a text; none if it has no visible characters."""
-        return self.split(clean(text).strip())
+        """The pieces of a text, tidied as training text is; none if nothing can be seen of it."""
+        return self.split(tidy(SURROGATE.sub("\ufffd", text)))
 
     def decode(self, pieces: Sequence[str]) -> str:
         """The text that pieces spell, on one line."""
@@ -68,6 +69,10 @@ class SentencePiece(Codec):
 
     def __init__(self, path: Path):
         self.processor = SentencePieceProcessor(model_file=str(path))
+
+    def encode(self, text: str) -> List[str]:
+        """See `Codec.encode`; ``&amp;`` and the like are characters, as in training text."""
+        return super().encode(decode_references(text))
 
     def split(self, text: str) -> List[str]:
         """See `Codec.split`."""
