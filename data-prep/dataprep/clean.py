@@ -30,7 +30,11 @@ def normalisers(settings: Clean, language: str, training: bool) -> List[Normalis
         chain.append(lambda line: line.translate(table))
     if training or not settings.training_only:
         chain.extend(_rewriters(settings, language))
-    return [*chain, lambda line: " ".join(line.split())]
+    return chain if chain and chain[-1] is tidy else [*chain, _one_space]
+
+
+def _one_space(line: str) -> str:
+    return " ".join(line.split())
 
 
 def _rewriters(settings: Clean, language: str) -> List[Normaliser]:

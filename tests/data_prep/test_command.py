@@ -641,7 +641,7 @@ def test_one_table_in_a_pipe_is_read_and_held_out_of(small, tmp_path, corpus):
 
     def run():
         feed = threading.Thread(
-            target=(tmp_path / "pipe").write_bytes, args=[gzip.compress(rows.encode())]
+            target=(tmp_path / "pipe").write_bytes, args=[gzip.compress(rows.encode(), mtime=0)]
         )
         feed.start()
         done = small("--train", tmp_path / "pipe", "--columns", "2", "3")
