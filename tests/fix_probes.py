@@ -122,6 +122,16 @@ def resume(work):
     return "resumed"
 
 
+@probe("log-file")
+def write_a_line_after_two_epochs(work):
+    from fairseq.logging import progress_bar
+
+    log = work / "train.log"
+    train(work, "logged", "--log-file", log, "--disable-validation", "--no-save", updates=4)
+    progress_bar.logger.critical("a line")
+    return f"{log.read_text().count('a line')} times"
+
+
 @probe("safe-loading")
 def load_a_program(work):
     from fairseq import checkpoint_utils

@@ -33,6 +33,7 @@ EXPECTED = {
     "encoder-fast-path": ("True, of its parameters: 8", "False, of its parameters: 0, <All keys"),
     "length-buckets": ("TypeError: percentile", "trained"),
     "numpy-compat": ("AttributeError: .*compat", "trained"),
+    "log-file": ("^[2-9] times", "^1 times"),
     "user-dir": ("ImportError: .*not globally unique", "accepted"),
 }
 

@@ -27,6 +27,7 @@ FLOORS = (
     "precision",
     "head",
     "compat",
+    "last_words",
     "teacher",
     "averaged",
     "criterion",

@@ -393,6 +393,22 @@ def _no_fast_path() -> None:
     Layer._load_from_state_dict = _load_from_state_dict
 
 
+# --- logs ---------------------------------------------------------------------------------------
+
+
+@fix(
+    "log-file",
+    "--log-file gets every line once more with every epoch and every validation",
+    versions="every fairseq",
+)
+def _log_every_line_once() -> None:
+    from fairseq.logging import progress_bar
+
+    # A logger takes the same handler only once.
+    handler = functools.cache(logging.FileHandler)
+    progress_bar.logging = _Overlay(logging, FileHandler=handler)
+
+
 # --- data ---------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ does not go through ``--user-dir`` does it once, before or after its import of f
     plugin.register()
 """
 
-from tsa_mt import compat
+from tsa_mt import compat, last_words
 
 
 def register() -> None:
@@ -21,5 +21,6 @@ def register() -> None:
     from tsa_mt import criterion, pairing, translation, vision  # noqa: F401
     from tsa_mt.evaluate import recording
 
+    last_words.install()
     pairing.install()
     recording.install()
