@@ -205,6 +205,21 @@ def average_batch_norm(work):
     return f"mean {found.running_mean.item():.2f} after {found.num_batches_tracked.item()} batch"
 
 
+@probe("nan-detector")
+def search_an_encoder(work):
+    from fairseq.nan_detector import NanDetector
+
+    class Encoder(torch.nn.Linear):
+        def forward(self, values):
+            return {"out": [super().forward(values)], "none": []}
+
+    model = torch.nn.Sequential(torch.nn.ModuleList([Encoder(2, 2)])[0])
+    model[0].inner = torch.nn.Identity()
+    with NanDetector(model):
+        model(torch.ones(1, 2))["out"][0].sum().backward()
+    return "searched"
+
+
 @probe("encoder-fast-path")
 def build_and_load_an_encoder_layer(work):
     from fairseq.models.transformer import TransformerConfig

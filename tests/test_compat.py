@@ -30,6 +30,7 @@ EXPECTED = {
     "fp16-on-cpu": ("(?i)cuda|nvidia driver", "trained"),
     "amp-unscale": ("step of 0.0016", "step of 0.2000"),
     "ema-counters": ("RuntimeError: .*can't be cast", "mean 0.50 after 1 batch"),
+    "nan-detector": ("StopIteration", "searched"),
     "encoder-fast-path": ("True, of its parameters: 8", "False, of its parameters: 0, <All keys"),
     "length-buckets": ("TypeError: percentile", "trained"),
     "numpy-compat": ("AttributeError: .*compat", "trained"),

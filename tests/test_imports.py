@@ -15,6 +15,7 @@ PACKAGE = Path(tsa_mt.__file__).parent
 FLOORS = (
     "version",
     "files",
+    "checksum",
     "byte_pieces",
     "characters",
     "textfile",
@@ -37,6 +38,10 @@ FLOORS = (
     "vision",
     "plan.formulas",
     "evaluate",
+    "batches",
+    "saving",
+    "finite",
+    "stopping",
     "plugin",
     "plan",
     "flags",

@@ -78,7 +78,7 @@ def fix(
     return declare
 
 
-class _Overlay:
+class Overlay:
     """A module as one other module shall see it: with a few attributes replaced."""
 
     def __init__(self, module, **replaced):
@@ -167,7 +167,7 @@ def _load_safely() -> None:
     def load(*args, **kwargs):
         return torch.load(*args, **{**kwargs, "weights_only": True})
 
-    checkpoint_utils.torch = _Overlay(torch, load=load)
+    checkpoint_utils.torch = Overlay(torch, load=load)
 
 
 @contextlib.contextmanager
@@ -329,8 +329,8 @@ def _flat_parameters_on_cpu() -> None:
     from fairseq.optim import fp16_optimizer
 
     # None is the index of a CPU tensor's device, by which gradients find their flat copy
-    cuda = _Overlay(torch.cuda, current_device=lambda: None)
-    fp16_optimizer.torch = _Overlay(torch, cuda=cuda)
+    cuda = Overlay(torch.cuda, current_device=lambda: None)
+    fp16_optimizer.torch = Overlay(torch, cuda=cuda)
 
 
 @fix(
@@ -406,7 +406,7 @@ def _log_every_line_once() -> None:
 
     # A logger takes the same handler only once.
     handler = functools.cache(logging.FileHandler)
-    progress_bar.logging = _Overlay(logging, FileHandler=handler)
+    progress_bar.logging = Overlay(logging, FileHandler=handler)
 
 
 # --- data ---------------------------------------------------------------------------------------
@@ -472,7 +472,7 @@ def _translate_percentile() -> None:
         return np.percentile(values, shares, method=interpolation)
 
     # Not get_buckets itself: other modules have imported it by name.
-    data_utils.np = _Overlay(np, percentile=percentile)
+    data_utils.np = Overlay(np, percentile=percentile)
 
 
 def _compat_gone() -> bool:
@@ -488,7 +488,7 @@ def _compat_gone() -> bool:
 def _give_compat() -> None:
     from fairseq.data import language_pair_dataset, token_block_dataset
 
-    numpy = _Overlay(np, compat=_Overlay(np, long=int))
+    numpy = Overlay(np, compat=Overlay(np, long=int))
     language_pair_dataset.np = numpy
     token_block_dataset.np = numpy
 
@@ -569,6 +569,27 @@ def _copy_integers_into_average() -> None:
         original(self, model, config, device, {*(skip_keys or ()), *counters})
 
     EMA.__init__ = __init__
+
+
+# --- looking for NaN ----------------------------------------------------------------------------
+
+
+@fix(
+    "nan-detector",
+    "the search for the module that made a gradient NaN ends in StopIteration itself: it hooks "
+    "the encoder, whose output holds no tensor but lists of them",
+    versions="every fairseq",
+)
+def _hook_modules_with_tensors() -> None:
+    from fairseq.nan_detector import NanDetector
+
+    def add_hooks(self, module):
+        if self.forward:
+            self.fhooks.append(module.register_forward_hook(self.fhook_fn))
+        if self.backward and not list(module.children()):
+            self.bhooks.append(module.register_backward_hook(self.bhook_fn))
+
+    NanDetector.add_hooks = add_hooks
 
 
 def apply(skip: Collection[str] = ()) -> None:

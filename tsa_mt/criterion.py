@@ -70,6 +70,13 @@ class OnlineKDConfig(FairseqDataclass):
             "are leaves"
         },
     )
+    kd_accept_nan: bool = field(
+        default=False,
+        metadata={
+            "help": "go on training when validation or weights are not finite; nothing is saved "
+            "until they are again [default: the training ends]"
+        },
+    )
     sentence_avg: bool = II("optimization.sentence_avg")
     max_update: int = II("optimization.max_update")
     kd_objective: Optional[str] = "${" + RESOLVER + ":kd_objective}"
@@ -91,6 +98,7 @@ class OnlineKDCriterion(FairseqCriterion):
         kd_eval_ensemble: bool = False,
         kd_objective: Optional[str] = None,
         kd_teacher: Optional[str] = None,
+        kd_accept_nan: bool = False,
     ):
         super().__init__(task)
         if kd_objective is None:

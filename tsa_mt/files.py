@@ -13,8 +13,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -54,8 +56,7 @@ def whole(path: PathLike, durable: bool = False) -> Iterator[Path]:
         with _copied_through(path) as temporary:
             yield temporary
         return
-    # 40 characters take at most 160 of the 255 bytes that a name may have
-    temporary = place.with_name(f".{place.name[:40]}.{secrets.token_hex(4)}{PARTIAL}")
+    temporary = place.with_name(_partial_name(place.name))
     with _in_a_sentence(path, temporary):
         try:
             mode = _mode_to_keep(place)
@@ -202,6 +203,45 @@ def _place(path: Path) -> Path | None:
     if path.is_dir():
         raise FileError(errno.EISDIR, f"{path} cannot be written: it is a folder, name a file")
     return path if path.is_file() or not path.exists() else None
+
+
+def _partial_name(name: str) -> str:
+    """Name a file that is being written, so that what a dead process left can be told by it."""
+    # of the 255 bytes that a name may have, 30 characters take at most 120 and a host 64
+    owner = f"{socket.gethostname()[:64]}.{os.getpid()}"
+    return f".{name[:30]}.{secrets.token_hex(4)}.{owner}{PARTIAL}"
+
+
+def sweep(folder: PathLike, names: str) -> list[Path]:
+    """Remove what processes of this machine were writing when they were killed.
+
+    Args:
+        folder: Where to look.
+        names: Pattern of the names of the files that were written, such as ``checkpoint*``.
+
+    Returns:
+        What was removed.
+    """
+    host = re.escape(socket.gethostname()[:64])
+    left = re.compile(rf".*\.[0-9a-f]{{8}}\.{host}\.(\d+){re.escape(PARTIAL)}")
+    found = []
+    for path in Path(folder).glob(f".{names}{PARTIAL}"):
+        match = left.fullmatch(path.name)
+        if match and not is_alive(int(match[1])):
+            path.unlink(missing_ok=True)
+            found.append(path)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine exists."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _mode_to_keep(place: Path) -> int | None:

@@ -18,9 +18,15 @@ def register() -> None:
         BrokenFairseqError: fairseq is missing or cannot be imported.
     """
     compat.apply()  # before anything of ours that imports fairseq
-    from tsa_mt import criterion, pairing, translation, vision  # noqa: F401
+    from tsa_mt import batches, finite, saving, stopping
     from tsa_mt.evaluate import recording
 
     last_words.install()
-    pairing.install()
+    batches.install()
+    saving.install()
+    finite.install()
+    stopping.install()
     recording.install()
+    from tsa_mt import criterion, pairing, translation, vision  # noqa: F401
+
+    pairing.install()

@@ -37,16 +37,17 @@ class Recording:
 
     Args:
         trainer: fairseq's, about to begin an epoch; it is not kept alive.
+        validation_is_due: Whether the last update's validation will be done again.
     """
 
-    def __init__(self, trainer: Trainer):
+    def __init__(self, trainer: Trainer, validation_is_due: bool = False):
         self._trainer = weakref.ref(trainer)
         self._on_gpu = trainer.cuda
         self._within_step = False
         self._to_count = 0
         self.recorder: Any = None
         with self._guarded():
-            self.recorder = _start(trainer)
+            self.recorder = _start(trainer, validation_is_due)
             known = any(entry.get("counted_tokens") for entry in self.recorder.earlier)
             self._to_count = 0 if known else COUNTED_UPDATES
 
@@ -120,6 +121,12 @@ class Recording:
             with self._guarded():
                 self.recorder.end_epoch(_is_over(self._trainer(), self.recorder.epoch))
 
+    def end(self, status: str, reason: Optional[str]) -> None:
+        """The training ends, and it is known why."""
+        if self.recorder is not None:
+            with self._guarded():
+                self.recorder.end(status, reason)
+
     def close(self) -> None:
         """The process ends."""
         if self.recorder is not None:
@@ -133,7 +140,7 @@ def _facts():
     return run_facts
 
 
-def _start(trainer: Trainer) -> Any:
+def _start(trainer: Trainer, validation_is_due: bool) -> Any:
     """The recorder of a run."""
     from tsa_mt.evaluate.run_record import Recorder, Tracked
 
@@ -159,7 +166,8 @@ def _start(trainer: Trainer) -> Any:
         checkpoint.maximize_best_checkpoint_metric,
         f"checkpoint_best{trainer.checkpoint_suffix}.pt",
     )
-    return Recorder(Path(checkpoint.save_dir), known, tracked, trainer.get_num_updates())
+    folder, update = Path(checkpoint.save_dir), trainer.get_num_updates()
+    return Recorder(folder, known, tracked, update, validation_is_due=validation_is_due)
 
 
 def _is_over(trainer: Trainer, epoch: int) -> bool:
@@ -196,14 +204,33 @@ def _gpu_bytes() -> int:
 _current: Optional[Recording] = None
 
 
-def _recording_of(trainer: Trainer) -> Optional[Recording]:
+def begin(trainer: Trainer, epoch: int, validation_is_due: bool = False) -> None:
+    """Begins to record before the first epoch, or says that an epoch begins."""
+    recording = _recording_of(trainer, validation_is_due)
+    if recording is not None:
+        recording.begin_epoch(epoch)
+
+
+def end(status: str, reason: Optional[str] = None) -> None:
+    """Writes down how the training of this process ends.
+
+    Args:
+        status: ``finished``, ``interrupted`` or ``failed``.
+        reason: A signal's name, or what failed.
+    """
+    if _current is not None:
+        _current.end(status, reason)
+
+
+def _recording_of(trainer: Trainer, validation_is_due: bool = False) -> Optional[Recording]:
     """The recording of a trainer, begun where there is none and there shall be one."""
     global _current
     if _current is not None and _current.belongs_to(trainer):
         return _current
     config = trainer.cfg
     leads = distributed_utils.is_master(config.distributed_training)
-    _current = Recording(trainer) if leads and not config.checkpoint.no_save else None
+    records = leads and not config.checkpoint.no_save
+    _current = Recording(trainer, validation_is_due) if records else None
     return _current
 
 
@@ -272,9 +299,7 @@ def install() -> None:
     @functools.wraps(begin_epoch)
     def recorded_epoch(self, epoch):
         result = begin_epoch(self, epoch)
-        recording = _recording_of(self)
-        if recording is not None:
-            recording.begin_epoch(epoch)
+        begin(self, epoch)
         return result
 
     @functools.wraps(train_step)

@@ -20,6 +20,9 @@ from tsa_mt.files import read_object, write_json, write_text
 WRITE_SECONDS = 20.0
 """Between two log intervals the record is not written more often than this."""
 NOT_CURVES = {"num_updates"}
+TRAINED = {"train", "train_inner"}
+"""Splits that are trained on; figures of any other are of a validation."""
+KILLED = "killed"
 DIGITS = 7
 
 
@@ -38,6 +41,8 @@ class Session:
         operations: Operations that were counted, on this worker.
         counted_tokens: Tokens of this worker in the updates whose operations were counted.
         commit: Of the code that ran.
+        ended: How it ended: the run's status and the reason; unset while it runs, and ``killed``
+            where the next start found no word of an end.
     """
 
     started: str
@@ -50,6 +55,7 @@ class Session:
     operations: int = 0
     counted_tokens: int = 0
     commit: Optional[str] = None
+    ended: Optional[str] = None
 
 
 @dataclass
@@ -78,6 +84,7 @@ class Recorder:
         facts: Entries of run.json that do not change.
         tracked: What checkpoints are chosen by.
         update: Updates that the restored checkpoint had had, 0 for a new run.
+        validation_is_due: Whether the validation after that update will be done again.
     """
 
     folder: Path
@@ -86,6 +93,8 @@ class Recorder:
     update: int
     epoch: int = 0
     status: str = "running"
+    reason: Optional[str] = None
+    validation_is_due: bool = False
     peak_memory_bytes: int = 0
     session: Session = field(init=False)
 
@@ -96,7 +105,10 @@ class Recorder:
         self._written = 0.0
         self._between_epochs = True
         earlier = self._earlier_record() if self.update else {}
-        self.earlier: List[Dict[str, Any]] = earlier.get("sessions", [])
+        self.earlier: List[Dict[str, Any]] = [
+            {**entry, "ended": entry.get("ended") or KILLED}
+            for entry in earlier.get("sessions", [])
+        ]
         self.peak_memory_bytes = earlier.get("peak_memory_bytes") or 0
         self._validated = self._keep_curves()
 
@@ -111,7 +123,7 @@ class Recorder:
         """Drops figures of updates that will be done again; what is left of the tracked figure."""
         path = self.folder / CURVES
         try:
-            points = [point for point in read_curves(path) if point.update <= self.update]
+            points = [point for point in read_curves(path) if self._is_done(point)]
         except ValueError:
             points = []
         points = points if self.update else []
@@ -120,16 +132,27 @@ class Recorder:
         wanted = (self.tracked.split, self.tracked.metric)
         return [point for point in points if (point.split, point.metric) == wanted]
 
+    def _is_done(self, point: CurvePoint) -> bool:
+        """Whether a figure will not be computed again."""
+        if self.validation_is_due and point.split not in TRAINED:
+            return point.update < self.update
+        return point.update <= self.update
+
     def begin_epoch(self, epoch: int) -> None:
         """An epoch begins, or goes on after a restart."""
-        self.epoch, self.status, self._between_epochs = epoch, "running", False
+        self.epoch, self.status, self.reason, self._between_epochs = epoch, "running", None, False
         self.write()
 
     def end_epoch(self, over: bool) -> None:
         """An epoch is over, and with it perhaps the training."""
         self._between_epochs = True
-        if over:
+        if over and self.status == "running":
             self.status = "finished"
+        self.write()
+
+    def end(self, status: str, reason: Optional[str] = None) -> None:
+        """The training ends, and it is known how and why."""
+        self.status, self.reason = status, reason
         self.write()
 
     def close(self) -> None:
@@ -174,6 +197,8 @@ class Recorder:
     def write(self) -> None:
         """Writes run.json anew."""
         self.session.seconds = round(time.monotonic() - self._clock, 3)
+        if self.status != "running":
+            self.session.ended = ": ".join(filter(None, (self.status, self.reason)))
         write_json(self.folder / RECORD, self.record())
         self._written = time.monotonic()
 
@@ -190,6 +215,7 @@ class Recorder:
         return {
             "format": FORMAT,
             "status": self.status,
+            "reason": self.reason,
             **self.facts,
             "updates": self.update,
             "epochs": self.epoch,
