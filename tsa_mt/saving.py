@@ -59,7 +59,7 @@ def replace_damaged(last: Path) -> None:
     """Puts the newest intact checkpoint of the folder in the place of a damaged last one.
 
     Raises:
-        SystemExit: The last checkpoint is damaged and no other one is intact.
+        DamagedCheckpoint: The last checkpoint is damaged and no other one is intact.
     """
     damage = find_damage(last)
     if not damage:
@@ -75,7 +75,7 @@ def replace_damaged(last: Path) -> None:
                 *(last, damage, aside.name, path.name, update),
             )
             return
-    raise SystemExit(
+    raise DamagedCheckpoint(
         f"{last} is damaged, {damage}, and no checkpoint beside it is intact; copy an intact one "
         f"into its place, or remove it to start anew"
     )
@@ -133,10 +133,7 @@ def install() -> None:
     @functools.wraps(load)
     def load_intact(cfg, trainer, **passthrough):
         _prepare(cfg, trainer)
-        try:
-            return load(cfg, trainer, **passthrough)
-        except DamagedCheckpoint as error:
-            raise SystemExit(str(error)) from None
+        return load(cfg, trainer, **passthrough)
 
     @functools.wraps(read)
     def read_checked(path, *args, **kwargs):
