@@ -3,7 +3,8 @@
 Koehn's paired bootstrap with the seeds of a system taken as one: a drawn sentence counts with its
 translations by every seed, so that seeds do not pass for further sentences. It says whether these
 seeds together differ on sentences like these. What another seed would give is what the standard
-deviation is for.
+deviation is for. Two-sided: sacreBLEU's test counts differences in one direction, so its p is about
+half as large.
 """
 
 from typing import List, Sequence, Tuple
