@@ -56,12 +56,24 @@ def test_it_starts_as_a_copy_and_then_moves_by_the_published_shares(toy):
     expected = toy.trunk.weight.detach().clone()
     assert torch.equal(averaged.get_buffer("trunk.weight"), expected)
     shift(toy, 1.0)
-    averaged.follow(toy, 6)  # min(1 - 1/7, .9): a seventh of the way
-    torch.testing.assert_close(averaged.get_buffer("trunk.weight"), expected + 1 / 7)
+    averaged.follow(toy, 6)  # min(1 - 1/6, .9): a sixth of the way
+    torch.testing.assert_close(averaged.get_buffer("trunk.weight"), expected + 1 / 6)
     averaged.follow(toy, 99)
     torch.testing.assert_close(
-        averaged.get_buffer("trunk.weight"), expected + 1 / 7 + 0.1 * (1 - 1 / 7)
+        averaged.get_buffer("trunk.weight"), expected + 1 / 6 + 0.1 * (1 - 1 / 6)
     )
+
+
+def test_the_first_average_is_the_weights_after_the_first_update_without_the_random_start(toy):
+    averaged = Averaged(toy, decay=0.9)
+    averaged.follow(toy, 0)
+    seen = []
+    for update in (1, 2, 3):
+        shift(toy, float(update))
+        seen.append(toy.trunk.weight.detach().clone())
+        averaged.follow(toy, update)
+        expected = torch.stack(seen).mean(0)
+        torch.testing.assert_close(averaged.get_buffer("trunk.weight"), expected)
 
 
 def test_it_moves_once_per_update(toy):

@@ -20,7 +20,8 @@ LEFT_OUT = (".branches.objective.", ".branches.averaged.")
 class Averaged(nn.Module):
     """Exponential moving average of a model's parameters and of its floating-point buffers.
 
-    After update n the decay is ``min(1 - 1 / (n + 1), decay)``: the plain mean at first.
+    After update n the decay is ``min(1 - 1 / n, decay)``: the plain mean of the weights after every
+    update at first. The random start is no part of it.
 
     Args:
         model: The model to follow.
@@ -45,7 +46,7 @@ class Averaged(nn.Module):
         seen = int(self.updates)
         if num_updates <= seen:
             return
-        share = 1.0 if seen < 0 else max(1.0 / (num_updates + 1), 1.0 - self.decay)
+        share = 1.0 if seen < 0 else max(1.0 / num_updates, 1.0 - self.decay)
         with torch.no_grad():
             for name, tensor in _followed(model):
                 self.get_buffer(name).lerp_(tensor.float(), share)

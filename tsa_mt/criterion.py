@@ -221,7 +221,8 @@ class OnlineKDCriterion(FairseqCriterion):
         if not self.training:
             return Context(label_smoothing=self.label_smoothing)
         done = progress(model.objective, model.num_updates, self.max_update)
-        return Context(done, self.label_smoothing)
+        started = model.num_updates >= model.objective.config.start
+        return Context(done, self.label_smoothing, started)
 
     def _observe(self, model, rows: Rows, first: bool) -> Dict[str, Tensor]:
         """Statistics of a chunk; how alike the leaves are is sampled from one chunk in training.

@@ -10,16 +10,20 @@ from fairseq.trainer import Trainer
 from torch import nn
 
 from tsa_mt.criterion import OnlineKDCriterion
+from tsa_mt.objectives.consistency import check_noise
 
 
 def check(model: nn.Module, criterion: nn.Module) -> None:
-    """Refuses a model with an objective under a criterion that does not read it.
+    """Refuses a model with an objective that would not do what its options say.
 
     Raises:
-        ValueError: The objective would not be trained.
+        ValueError: The criterion does not read the objective, or nothing tells its passes apart.
     """
     objective = getattr(model, "objective", None)
-    if objective is None or isinstance(criterion, OnlineKDCriterion):
+    if objective is None:
+        return
+    if isinstance(criterion, OnlineKDCriterion):
+        check_noise(objective, model)
         return
     raise ValueError(
         f"{type(criterion).__name__} trains only the leader of tree '{model.tree}' and nothing of "

@@ -11,12 +11,14 @@ from tsa_mt.objectives.base import Objective
 from tsa_mt.objectives.consistency import passes_of
 from tsa_mt.options import objective_fields
 
-PEERS = [n for n, cls in OBJECTIVES.items() if not cls.needs_teacher and n != "rdrop"]
-PASSES = [  # once, and twice where R-Drop may join in
+TAUGHT_ALONE = ("rdrop", "simcut", "mean_teacher")
+"""Objectives that are more than the task loss with one leaf and without a frozen teacher."""
+PEERS = [n for n, cls in OBJECTIVES.items() if not cls.needs_teacher and n not in TAUGHT_ALONE]
+PASSES = [  # once, and twice where a second pass may join in
     (name, options)
     for name, cls in OBJECTIVES.items()
-    for options in ({}, {"rdrop_weight": 1.5})
-    if not (options and cls.needs_bridge)
+    for options in ({}, {"rdrop_weight": 1.5}, {"simcut_weight": 1.5})
+    if not (options and (cls.needs_bridge or name in ("rdrop", "simcut")))
 ]
 SWITCHED = [
     (name, {option: not default})
@@ -27,7 +29,7 @@ SWITCHED = [
 DIFFERENTIABLE = [  # a detached target is no derivative of the value
     (name, options)
     for name, options in [*((name, {}) for name in OBJECTIVES), *SWITCHED]
-    if name not in ("pcl", "sokd")
+    if name not in ("pcl", "sokd", "ensemble")
     and not {**vars(OBJECTIVES[name].Config()), **options}.get("detach")
 ]
 

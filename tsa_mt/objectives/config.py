@@ -108,6 +108,11 @@ class Option(Generic[Value]):
         return Option(epochs / of, text, SHARE)
 
 
+INNER_SHARE = Range(lambda value: 0 < value < 1, "greater than 0 and less than 1")
+
+SIMCUT = "weight of SimCut: a second pass over fewer words learns from the first; 0 = off"
+START = "updates before any distillation: until then the leaves learn from the labels alone"
+WORD_DROPOUT = "chance that a word's embedding is dropped from what is read in training; 0 = off"
 RDROP = "weight of R-Drop: every batch passes twice under dropout, and the passes agree; 0 = off"
 
 
@@ -120,6 +125,10 @@ class ObjectiveConfig:
     """
 
     rdrop_weight: float = option_field(0.0, RDROP, NOT_NEGATIVE)
+    simcut_weight: float = option_field(0.0, SIMCUT, NOT_NEGATIVE)
+    simcut_p: float = option_field(0.05, "chance that SimCut cuts a word", INNER_SHARE)
+    word_dropout: float = option_field(0.0, WORD_DROPOUT, SHARE)
+    start: int = option_field(0, START, NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

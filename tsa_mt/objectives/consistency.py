@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsa_mt.branches import BranchOutputs
 from tsa_mt.objectives import standalone
@@ -40,13 +40,14 @@ class Consistency(Objective):
     passes: ClassVar[int] = 2
     alters: ClassVar[bool] = False
 
-    def altered(self, inputs: Tensor, number: int) -> Tensor:
+    def altered(self, inputs: Tensor, number: int, fixed: Tensor | None = None) -> Tensor:
         """What pass ``number`` reads instead of the network's input; in training only.
 
         Args:
             inputs: Text: embeddings ``(batch, length, dim)``, once for the source and once for the
                 target. Images: ``(batch, 3, height, width)``.
             number: Of the pass, from 0.
+            fixed: Text: ``(batch, length)``, true at end marks, which are not words.
         """
         return inputs
 
@@ -55,9 +56,10 @@ class Consistency(Objective):
         inputs = {name: _repeat(value, self.passes) for name, value in net_input.items()}
         return {**inputs, "alter": self._alter} if self.alters else inputs
 
-    def _alter(self, inputs: Tensor) -> Tensor:
-        parts = enumerate(inputs.chunk(self.passes))
-        return torch.cat([self.altered(part, number) for number, part in parts])
+    def _alter(self, inputs: Tensor, fixed: Tensor | None = None) -> Tensor:
+        marks = [None] * self.passes if fixed is None else fixed.chunk(self.passes)
+        parts = zip(inputs.chunk(self.passes), range(self.passes), marks, strict=True)
+        return torch.cat([self.altered(*part) for part in parts])
 
     def fuse(self, outputs: BranchOutputs) -> BranchOutputs:
         """The objective's `Objective.fuse` of every pass, side by side."""
@@ -138,6 +140,24 @@ def inputs_of(objective: Objective, net_input: Mapping[str, Any]) -> Mapping[str
     """What a model's forward gets for a batch: itself, or in training every pass of it."""
     several = isinstance(objective, Consistency) and objective.training
     return objective.repeated(net_input) if several else net_input
+
+
+def check_noise(objective: Objective, model: nn.Module) -> None:
+    """Refuses passes that nothing tells apart: they would only cost time.
+
+    Raises:
+        ValueError: The wrapper alters no input, and the model drops nothing.
+    """
+    if not isinstance(objective, Consistency) or objective.alters:
+        return
+    chances = [getattr(module, "p", None) for module in model.modules()]
+    if not any(isinstance(chance, float) and chance > 0 for chance in chances):
+        asked = " ".join(option for option in CONSISTENCIES if getattr(objective.config, option))
+        raise ValueError(
+            f"option {asked!r} of objective {objective.name!r} lets passes agree that nothing "
+            f"tells apart: the network has no dropout; give --dropout 0.1 or more, or set "
+            f"--kd-{asked.replace('_', '-')} 0"
+        )
 
 
 def _repeat(value: Any, times: int) -> Any:

@@ -19,7 +19,7 @@ leaves of a moving average of the whole network, each of which teaches the leave
 * Summed over leaves; averaged over the K-1 averaged peers.
 * Every leaf, and its average, sees its own augmentation of an image (``own_augmentation``), which
   therefore passes through the shared trunk once per leaf; text has no augmentations.
-* Moving average: decay ``min(1 - 1 / (n + 1), .999)`` after update n, over everything but the
+* Moving average: decay ``min(1 - 1/n, .999)`` after update n, over everything but the
   feature teacher.
 
 Deviations. The code divides by 1 instead of 80 in its ramp-up, so that distillation is nearly off

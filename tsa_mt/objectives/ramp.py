@@ -25,6 +25,8 @@ class RampedObjective(Objective):
 def progress(objective: Objective, num_updates: int, max_update: int) -> float:
     """Fraction of an objective's ramp-up that is done, in [0, 1]; 1 where there is none.
 
+    The ramp-up begins where distillation does, at ``start``.
+
     Args:
         objective: Any objective.
         num_updates: Number of updates done.
@@ -34,7 +36,8 @@ def progress(objective: Objective, num_updates: int, max_update: int) -> float:
         ValueError: See `ramp_updates`.
     """
     length = ramp_updates(objective, max_update)
-    return min(1.0, num_updates / length) if length else 1.0
+    done = max(0, num_updates - objective.config.start)
+    return min(1.0, done / length) if length else 1.0
 
 
 def ramp_updates(objective: Objective, max_update: int) -> float:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from tsa_mt.objectives.base import Objective
 from tsa_mt.objectives.consistency import wrapped
 from tsa_mt.objectives.fusion import ROWS, FusionModules
+from tsa_mt.objectives.late import begun_late
 from tsa_mt.tree import Tree
 
 OBJECTIVES: dict[str, type[Objective]] = {}
@@ -101,7 +102,8 @@ def build_objective(
     """
     cls = find_objective(name)
     check_options(name, options)
-    return wrapped(cls, cls.Config(**options))(
+    config = cls.Config(**options)
+    return wrapped(begun_late(cls, config), config)(
         tree if isinstance(tree, Tree) else Tree.parse(tree),
         feature_dim,
         num_classes,

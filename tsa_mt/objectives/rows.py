@@ -26,10 +26,12 @@ class Context:
     Attributes:
         progress: Fraction of the objective's ramp-up that is done, in [0, 1].
         label_smoothing: Mass taken from the true class in every task loss.
+        started: Whether distillation has begun.
     """
 
     progress: float = 1.0
     label_smoothing: float = 0.0
+    started: bool = True
 
 
 class Predictions:

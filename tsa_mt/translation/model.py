@@ -134,13 +134,14 @@ class TreeTransformer(TransformerModelBase):
         alignment_heads: Optional[int] = None,
         branches: bool = False,
         teacher: Optional[TeacherPass] = None,
-        alter: Optional[Callable[[Tensor], Tensor]] = None,
+        alter: Optional[Callable[[Tensor, Tensor], Tensor]] = None,
     ):
         """As fairseq's Transformer; with ``branches`` the features of every leaf.
 
         An objective with a bridge reads what the ``teacher`` computed for the same batch; the
         bridge's features, of the teacher's width, come last. ``alter`` changes the embeddings
-        ``(batch, length, dim)`` of the source and of the target before anything reads them.
+        ``(batch, length, dim)`` of the source and of the target before anything reads them; it is
+        also given where the end marks are.
 
         Returns:
             The stock ``(logits, extra)`` of the leader, or with ``branches`` a `BranchOutputs`
@@ -158,7 +159,7 @@ class TreeTransformer(TransformerModelBase):
             )
         asked = {"branches": True} if isinstance(self.encoder, TreeEncoder) else {}
         embeddings = (self.encoder.embed_tokens, self.decoder.embed_tokens)
-        with altered_outputs(embeddings, alter):
+        with altered_outputs(embeddings, alter, self.decoder.dictionary.eos()):
             encoded = self.encoder(src_tokens, src_lengths, **asked)
             outputs = self.decoder.branch_outputs(prev_output_tokens, encoded)
         if self.objective.needs_bridge:
@@ -204,12 +205,20 @@ class TreeTransformer(TransformerModelBase):
 
 @contextmanager
 def altered_outputs(
-    modules: Iterable[nn.Module], alter: Optional[Callable[[Tensor], Tensor]]
+    embeddings: Iterable[nn.Module],
+    alter: Optional[Callable[[Tensor, Tensor], Tensor]],
+    end: int,
 ) -> Iterator[None]:
-    """Modules whose outputs are altered for a while; each module once, wherever it is used."""
+    """Embeddings whose outputs are altered for a while; each once, wherever it is used.
+
+    Args:
+        embeddings: The modules.
+        alter: Gets an output, and where in it the end marks are.
+        end: The token that is the end mark.
+    """
     hooks = [
-        module.register_forward_hook(lambda _, inputs, output: alter(output))
-        for module in (set(modules) if alter else ())
+        module.register_forward_hook(lambda _, inputs, output: alter(output, inputs[0].eq(end)))
+        for module in (set(embeddings) if alter else ())
     ]
     try:
         yield
