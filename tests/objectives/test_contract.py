@@ -26,11 +26,11 @@ SWITCHED = [
     for option, default in vars(cls.Config()).items()
     if isinstance(default, bool)
 ]
+DETACHED = (*("pcl", "sokd", "ensemble", "kdcl_naive", "kdcl_linear", "kdcl_min_logit"),)
 DIFFERENTIABLE = [  # a detached target is no derivative of the value
     (name, options)
     for name, options in [*((name, {}) for name in OBJECTIVES), *SWITCHED]
-    if name not in ("pcl", "sokd", "ensemble")
-    and not {**vars(OBJECTIVES[name].Config()), **options}.get("detach")
+    if name not in DETACHED and not {**vars(OBJECTIVES[name].Config()), **options}.get("detach")
 ]
 
 

@@ -1,28 +1,69 @@
-"""KDCL's naive variant against loops written from its equation."""
+"""KDCL's variants against loops written from their equations."""
 
 import pytest
-from naive_losses import cases, compare, detached, kl, mix, softmax, task_loss
+import torch
+from naive_losses import cases, compare, detached, kl, softmax, task_loss
+
+from tsa_mt.objectives import build_objective
 
 
-def reference(inputs, target, parameters, case):
-    options = {"temperature": 4.0, "weight": 0.5, "detach": True, **case.options}
-    temperature = options["temperature"]
-    weight = options["weight"] if case.leaves > 1 else 0.0
-    terms = {"task": 0.0, "distillation": 0.0}
-    for row, true in enumerate(target):
-        logits = [list(leaf[row]) for leaf in inputs["logits"]]
-        mean = mix([1 / case.leaves] * case.leaves, logits)
-        mean = detached(mean) if options["detach"] else mean
-        for own in logits:
-            terms["task"] += (1 - weight) * task_loss(own, true, case.smoothing)
-            divergence = kl(softmax(mean, temperature), softmax(own, temperature))
-            terms["distillation"] += weight * temperature**2 * divergence
-    return terms
+def naive(leaves, true):
+    return min(leaves, key=lambda leaf: float(task_loss(leaf, true)))
 
 
-CASES = cases({}, {"temperature": 1.0, "weight": 0.2}, {"detach": False})
+def min_logit(leaves, true):
+    return [min(leaf[c] - leaf[true] for leaf in leaves) for c in range(len(leaves[0]))]
+
+
+def reference_of(teacher):
+    def reference(inputs, target, parameters, case):
+        strength = case.options.get("strength", 1.0)
+        temperature = case.options.get("temperature", 2.0)
+        terms = {"task": 0.0, "distillation": 0.0}
+        for row, true in enumerate(target):
+            leaves = [list(leaf[row]) for leaf in inputs["logits"]]
+            soft = softmax(detached(teacher(leaves, true)), temperature)
+            for own in leaves:
+                terms["task"] += task_loss(own, true, case.smoothing)
+                divergence = kl(soft, softmax(own, temperature)) if len(leaves) > 1 else 0.0
+                terms["distillation"] += strength * temperature**2 * divergence
+        return terms
+
+    return reference
+
+
+CASES = cases({}, {"temperature": 1.0, "strength": 0.4})
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_value_and_gradients_are_those_of_the_loops(case):
-    compare("kdcl", reference, case)
+@pytest.mark.parametrize(("name", "teacher"), [("naive", naive), ("min_logit", min_logit)])
+def test_value_and_gradients_are_those_of_the_loops(name, teacher, case):
+    compare(f"kdcl_{name}", reference_of(teacher), case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_linear_teacher_s_gradients_are_those_of_its_target(case):
+    okd = case.objective("kdcl_linear")
+    logits = case.inputs(okd)["logits"]
+    made = okd.teacher(logits.detach(), case.target)
+    rows = iter(made.repeat(2, 1))
+    compare("kdcl_linear", reference_of(lambda leaves, true: list(next(rows))), case)
+
+
+def test_the_linear_teacher_is_as_good_as_a_search_over_the_simplex_finds():
+    torch.manual_seed(0)
+    okd = build_objective("kdcl_linear", "0(1,1,1)", 8, 6)
+    logits, target = 2 * torch.randn(3, 20, 6).double(), torch.randint(6, (20,))
+    made = torch.nn.functional.cross_entropy(okd.teacher(logits, target), target, reduction="none")
+    grid = [(a / 20, b / 20, (20 - a - b) / 20) for a in range(21) for b in range(21 - a)]
+    best = torch.stack(
+        [
+            torch.nn.functional.cross_entropy(
+                sum(w * z for w, z in zip(weights, logits, strict=True)), target, reduction="none"
+            )
+            for weights in grid
+        ]
+    ).amin(0)
+    assert (made - best).max() < 0.02
+    equal = torch.nn.functional.cross_entropy(logits.mean(0), target, reduction="none")
+    assert (made <= equal + 1e-9).all()

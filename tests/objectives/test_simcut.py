@@ -88,5 +88,12 @@ def test_passes_that_nothing_tells_apart_are_refused():
     with pytest.raises(ValueError, match=message):
         check_noise(rdrop, quiet)
     check_noise(rdrop, noisy)
-    check_noise(build_objective("simcut", "2", 8, 5), quiet)
     check_noise(build_objective("tsa", "0(1,1)", 8, 5), quiet)
+
+
+def test_words_are_cut_without_dropout_and_never_out_of_images():
+    cutting, reader = build_objective("simcut", "2", 8, 5), torch.nn.Module()
+    with pytest.raises(ValueError, match="'simcut_weight' cuts words, and images have none"):
+        check_noise(cutting, reader)
+    reader.decoder = torch.nn.Module()
+    check_noise(cutting, reader)

@@ -10,13 +10,22 @@ import torch
 
 from tsa_mt.objectives import OBJECTIVES
 
-UNTAUGHT = [name for name, cls in OBJECTIVES.items() if not cls.needs_teacher]
-TREES = {"rdrop": "2", "independent": "1(1,1)", "ahbf": "1(1,2,3)"}
+ALIKE = ("kdcl_linear", "kdcl_min_logit")  # differ from kdcl_naive in a formula without state
+UNTAUGHT = [n for n, cls in OBJECTIVES.items() if not cls.needs_teacher and n not in ALIKE]
+TREES = {
+    "rdrop": "2",
+    "simcut": "2",
+    "mean_teacher": "2",
+    "independent": "1(1,1)",
+    "ahbf": "1(1,2,3)",
+}
 RUNS = [(name, ("--tree", TREES.get(name, "1(1,1,1)"))) for name in UNTAUGHT]
 RUNS += [
     ("okddip", ("--peer-encoders", "--tree", "0(2,2,2)")),
     ("pcl", ("--share-all-embeddings", "--kd-rdrop-weight", "1", "--tree", "1(1(0,1),1)")),
     ("pcl", ("--branch-projection", "separate", "--tree", "1(1,1)")),
+    ("ensemble", ("--kd-start", "2", "--kd-simcut-weight", "1", "--tree", "1(1,1)")),
+    ("mean_teacher", ("--kd-word-dropout", ".3", "--share-all-embeddings", "--tree", "1(1,1)")),
 ]
 
 

@@ -102,6 +102,11 @@ class Option(Generic[Value]):
         return Option(default, text)
 
     @staticmethod
+    def average_decay(default: float) -> "Option[float]":
+        """What remains of an averaged copy of the model after an update."""
+        return Option(default, "decay per update of the averaged network that teaches", SHARE)
+
+    @staticmethod
     def rampup(epochs: int, of: int) -> "Option[float]":
         """A ramp-up published in epochs, as the fraction of the training that it was."""
         text = "length of the ramp-up as a fraction of --max-update; 0 = full weight at once"

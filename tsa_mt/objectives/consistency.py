@@ -35,10 +35,12 @@ class Consistency(Objective):
     Attributes:
         passes: How often a batch goes through the network in training.
         alters: Whether `altered` changes what a pass reads.
+        cuts_words: Whether it needs words, which images have none of.
     """
 
     passes: ClassVar[int] = 2
     alters: ClassVar[bool] = False
+    cuts_words: ClassVar[bool] = False
 
     def altered(self, inputs: Tensor, number: int, fixed: Tensor | None = None) -> Tensor:
         """What pass ``number`` reads instead of the network's input; in training only.
@@ -146,13 +148,17 @@ def check_noise(objective: Objective, model: nn.Module) -> None:
     """Refuses passes that nothing tells apart: they would only cost time.
 
     Raises:
-        ValueError: The wrapper alters no input, and the model drops nothing.
+        ValueError: The wrapper alters no input, and the model drops nothing; or it cuts words, and
+            the model reads images.
     """
-    if not isinstance(objective, Consistency) or objective.alters:
+    if not isinstance(objective, Consistency):
         return
+    asked = " ".join(option for option in CONSISTENCIES if getattr(objective.config, option))
+    if objective.cuts_words and not hasattr(model, "decoder"):
+        raise ValueError(f"option {asked!r} cuts words, and images have none; leave it out")
     chances = [getattr(module, "p", None) for module in model.modules()]
-    if not any(isinstance(chance, float) and chance > 0 for chance in chances):
-        asked = " ".join(option for option in CONSISTENCIES if getattr(objective.config, option))
+    noisy = any(isinstance(chance, float) and chance > 0 for chance in chances)
+    if not (noisy or objective.alters):
         raise ValueError(
             f"option {asked!r} of objective {objective.name!r} lets passes agree that nothing "
             f"tells apart: the network has no dropout; give --dropout 0.1 or more, or set "

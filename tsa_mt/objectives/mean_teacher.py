@@ -18,7 +18,6 @@ own average::
 
 from tsa_mt.objectives import LossTerms, Option, RampedObjective, Rows, register_objective
 from tsa_mt.objectives import functional as F
-from tsa_mt.objectives.config import SHARE
 
 
 @register_objective("mean_teacher")
@@ -28,7 +27,7 @@ class MeanTeacher(RampedObjective):
     default_tree = "chain"
     strength = Option.strength(1.0)
     temperature = Option.temperature(1.0)
-    decay = Option(0.999, "decay per update of the averaged network that teaches", SHARE)
+    decay = Option.average_decay(0.999)
     leader_teaches = Option(False, "the averaged leader teaches every leaf, not each its own")
 
     @property

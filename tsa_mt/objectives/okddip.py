@@ -56,6 +56,9 @@ class OKDDip(RampedObjective):
     mix_predictions = Option(
         False, "mix the peers' softened probabilities, as the paper has it, instead of logits"
     )
+    attention_scale = Option(
+        False, "divide the attention's scores by the square root of the keys' width"
+    )
     detach = Option.detach(False)
 
     def __init__(self, *arguments: Any, **options: Any):
@@ -77,6 +80,8 @@ class OKDDip(RampedObjective):
             return outputs
         features = torch.stack(outputs.features[1:], dim=-2)  # ... x peers x dim
         scores = self.query(features) @ self.key(features).transpose(-1, -2)
+        if self.attention_scale:
+            scores = scores / self.key.out_features**0.5
         return outputs.with_gate("attention", softmax(scores))
 
     def terms(self, rows: Rows) -> LossTerms:
@@ -84,7 +89,9 @@ class OKDDip(RampedObjective):
         if rows.leaves == 1:
             return rows.task_alone(self.gradients)
         task = rows.task_losses().sum()
-        targets = self._log_targets(rows, rows.gate("attention"))
+        attention = rows.gate("attention")
+        rows.log("attention_largest", attention.amax(-1).mean(-1).sum())
+        targets = self._log_targets(rows, attention)
         students = rows.log_probs(temperature=self.temperature)
         pairs = [(leaf, rows.leaves + leaf) for leaf in range(rows.leaves)]
         scale = self.strength * self.ramp(rows) * self.temperature**2

@@ -38,7 +38,6 @@ from torch import nn
 from tsa_mt.branches import BranchOutputs, Projection
 from tsa_mt.objectives import LEAVES, LossTerms, Option, RampedObjective, Rows, register_objective
 from tsa_mt.objectives import functional as F
-from tsa_mt.objectives.config import SHARE
 
 
 @register_objective("pcl")
@@ -51,7 +50,7 @@ class PCL(RampedObjective):
     strength = Option.strength(1.0)
     temperature = Option.temperature(3.0)
     rampup = Option.rampup(80, of=300)
-    decay = Option(0.999, "decay per update of the averaged network whose leaves teach", SHARE)
+    decay = Option.average_decay(0.999)
     own_augmentation = Option.own_augmentation(True)
 
     def __init__(self, *arguments: Any, **options: Any):

@@ -1,6 +1,8 @@
 """All objectives by name, and how one is built."""
 
 import dataclasses
+import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -10,7 +12,18 @@ from tsa_mt.objectives.fusion import ROWS, FusionModules
 from tsa_mt.objectives.late import begun_late
 from tsa_mt.tree import Tree
 
+logger = logging.getLogger(__name__)
+
 OBJECTIVES: dict[str, type[Objective]] = {}
+
+RENAMED = {
+    "kdcl": (
+        "kdcl_mean",
+        "objective 'kdcl' is now called 'kdcl_mean': the mean logit teaches, as in a third party's "
+        "code; the paper's own variants are kdcl_naive, kdcl_linear and kdcl_min_logit",
+    )
+}
+"""By earlier name: the present one, and a sentence about it."""
 
 Class = TypeVar("Class", bound=type[Objective])
 
@@ -34,14 +47,24 @@ def register_objective(name: str) -> Callable[[Class], Class]:
 
 
 def find_objective(name: str) -> type[Objective]:
-    """The objective class of that name.
+    """The objective class of that name; an earlier name gives a warning.
 
     Raises:
         ValueError: There is none; the message lists the known ones.
     """
+    name = _present_name(name)
     if name not in OBJECTIVES:
         raise ValueError(f"unknown objective {name!r}; choose one of {', '.join(OBJECTIVES)}")
     return OBJECTIVES[name]
+
+
+@functools.cache
+def _present_name(name: str) -> str:
+    """The present name; tells once what an earlier one is called now."""
+    present, sentence = RENAMED.get(name, (name, ""))
+    if sentence:
+        logger.warning(sentence)
+    return present
 
 
 def taught_objectives() -> list[str]:
@@ -60,7 +83,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: Names the option, and the objectives that have it.
     """
-    own = option_names(find_objective(name))
+    cls = find_objective(name)
+    own = option_names(cls)
     for option in options:
         if option in own:
             continue
@@ -68,7 +92,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
         verb = "has" if len(owners) == 1 else "have"
         hint = f"; only {', '.join(owners)} {verb} it" if owners else ""
         raise ValueError(
-            f"objective {name!r} has no option {option!r}{hint}; "
+            f"objective {cls.name!r} has no option {option!r}{hint}; "
             f"its options are: {', '.join(own) or 'none'}"
         )
 

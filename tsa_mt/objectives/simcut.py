@@ -13,6 +13,7 @@ predicts::
 * Weight ``a`` = 3, every word of the source and of the target is cut with probability ``p`` = .05,
   temperature 1, no ramp-up. Detached: nothing, as in the code; both passes get gradients.
 * The task loss is that of the first pass alone, so its weight stays that of plain training.
+  Summed over leaves.
 * Zero is the embedding before positions are added. End marks stay, which are the last token of a
   source and the first that a decoder reads; padding is zero anyway.
 * Every objective takes ``simcut_weight`` as an option: its terms are those of the first pass, and
@@ -54,6 +55,7 @@ class CutAgreement(Consistency):
     """The terms of the uncut pass, and ``simcut``: every leaf's cut pass learns from its uncut."""
 
     alters = True
+    cuts_words = True
 
     def altered(self, inputs: Tensor, number: int, fixed: Tensor | None = None) -> Tensor:
         """Cuts words out of what the second pass reads; see `Consistency.altered`."""

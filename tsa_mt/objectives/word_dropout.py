@@ -26,6 +26,7 @@ class WordDropout(Consistency):
 
     passes = 1
     alters = True
+    cuts_words = True
 
     def altered(self, inputs: Tensor, number: int, fixed: Tensor | None = None) -> Tensor:
         """Drops words of half the sentences; see `Consistency.altered`."""
