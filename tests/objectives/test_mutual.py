@@ -4,8 +4,12 @@ import pytest
 import torch
 
 from tsa_mt import compiled
-from tsa_mt.branches import log_softmax
-from tsa_mt.objectives.functional import cross_entropy, cross_entropy_of_logits, pairwise_kl
+from tsa_mt.objectives.functional import (
+    cross_entropy,
+    cross_entropy_of_logits,
+    log_softmax,
+    pairwise_kl,
+)
 from tsa_mt.objectives.mutual import Mutual, mutual_function
 
 LOSSES = {
