@@ -23,6 +23,7 @@ from tsa_mt.textfile import (
     looks_like_html,
     open_stream,
     open_text,
+    refuse_wrapped,
 )
 
 SENTENCES = ["Ein Haus.", "Größe: 3 m², „gut“", "", "我喜欢", "\U0001f600 ok"]
@@ -117,7 +118,7 @@ def test_a_long_file_in_utf16_is_the_same_text(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
 def test_utf16_without_a_mark_is_refused(tmp_path, encoding):
-    with pytest.raises(TextError, match="holds NUL bytes: .* without a byte-order mark; convert"):
+    with pytest.raises(TextError, match="a is UTF-16 or UTF-32 without a byte-order mark; convert"):
         read(put(tmp_path / "a", CONTENT.encode(encoding)))
 
 
@@ -125,6 +126,14 @@ def test_damage_in_utf16_names_the_line(tmp_path):
     data = codecs.BOM_UTF16_LE + "eins\nzwei\n".encode("utf-16-le") + b"\x00\xd8a\0\n\0"
     with pytest.raises(TextError, match=r"a, line 3, is not UTF-16-LE, the encoding that the file"):
         read(put(tmp_path / "a", data))
+
+
+def test_binary_data_is_refused_unless_any_bytes_will_do(tmp_path):
+    path = put(tmp_path / "a", b"\0\0\0\0abc\n" * 9)
+    with pytest.raises(TextError, match="a is binary: it holds NUL bytes"):
+        open_text(path)
+    with open_text(path, any_bytes=True) as text:
+        assert text.stream.readline() == b"\0\0\0\0abc\n"
 
 
 def test_one_nul_is_a_character_and_no_reason_to_refuse(tmp_path):
@@ -181,6 +190,13 @@ def test_a_web_page_is_recognised(tmp_path):
     with pytest.raises(TextError, match="page is a web page"):
         read(page)
     assert read(data) == ["<url>http://example.org</url>"]
+
+
+def test_what_others_read_as_it_lies_must_be_plain(tmp_path):
+    refuse_wrapped(put(tmp_path / "dict.txt", "ü 3\nb 2\n".encode()))
+    for data in (gzip.compress(b"a 3\n"), codecs.BOM_UTF8 + b"a 3\n", SRCSET.encode()):
+        with pytest.raises(TextError, match="it is read as it lies; write it as plain UTF-8 text"):
+            refuse_wrapped(put(tmp_path / "dict.txt", data))
 
 
 @pytest.mark.parametrize(

@@ -139,12 +139,16 @@ class Text:
             raise _not_utf8(self.name, data.count(b"\n", 0, fault.start) + 1, data, fault) from None
 
 
-def open_text(path: Union[str, PathLike], name: Optional[str] = None) -> Text:
+def open_text(
+    path: Union[str, PathLike], name: Optional[str] = None, any_bytes: bool = False
+) -> Text:
     """Opens a text file of any kind: plain or compressed, a regular file or a pipe.
 
     Args:
         path: The file.
         name: What messages call it (default: the path).
+        any_bytes: Whether plain text may have as many NUL bytes as it likes, and look like JSON or
+            a web page.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -158,13 +162,13 @@ def open_text(path: Union[str, PathLike], name: Optional[str] = None) -> Text:
     except IsADirectoryError:
         raise TextError(f"{name} is a folder; name a file") from None
     try:
-        return open_stream(stream, name)
+        return open_stream(stream, name, any_bytes)
     except BaseException:
         stream.close()
         raise
 
 
-def open_stream(stream: BinaryIO, name: str) -> Text:
+def open_stream(stream: BinaryIO, name: str, any_bytes: bool = False) -> Text:
     """Tells what an open stream of bytes holds; see `open_text`.
 
     Of a pipe no more is waited for than its first line, unless that is only the beginning of an
@@ -172,7 +176,7 @@ def open_stream(stream: BinaryIO, name: str) -> Text:
     """
     with _damage_told(name):
         stream, head = _decompressed(stream, name)
-        mark, encoding = _encoding(head, name)
+        mark, encoding = _encoding(head, name, any_bytes)
         if encoding != "utf-8":
             stream.read(len(mark))
             stream = io.BufferedReader(_Recoded(stream, encoding, name), BLOCK)
@@ -180,7 +184,7 @@ def open_stream(stream: BinaryIO, name: str) -> Text:
         elif mark:
             stream.read(len(mark))
             head = head[len(mark) :]
-        return Text(name, _kind(head, name), stream, encoding)
+        return Text(name, _kind(head, name, any_bytes), stream, encoding)
 
 
 def open_bytes(path: Path) -> BinaryIO:
@@ -191,6 +195,21 @@ def open_bytes(path: Path) -> BinaryIO:
     """
     with _damage_told(str(path)):
         return _decompressed(open(path, "rb"), str(path))[0]
+
+
+def refuse_wrapped(path: Path) -> None:
+    """Refuses a file that others must read as it lies, such as a dictionary of fairseq's.
+
+    Raises:
+        TextError: It is compressed, has a byte-order mark or another encoding, or is no plain text.
+    """
+    with open_text(path) as text, open(path, "rb") as stream:
+        plain = text.kind == PLAIN and text.stream.read(HEAD) == stream.read(HEAD)
+    if not plain:
+        raise TextError(
+            f"{path} is compressed, has a byte-order mark, or is no plain text, and it is read as "
+            "it lies; write it as plain UTF-8 text"
+        )
 
 
 def looks_like_html(path: Path) -> bool:
@@ -252,12 +271,17 @@ def _decompressed(stream: BinaryIO, name: str) -> "tuple[BinaryIO, bytes]":
     """The stream below all compression, and its first bytes."""
     for _ in range(NESTED + 1):
         stream, head = _peeked(stream)
-        opener = next((o for magic, o in _COMPRESSED if head.startswith(magic)), None)
+        opener = next((o for magic, o in _COMPRESSED if _begins(head, magic)), None)
         if opener is None:
             return stream, head
         opened = opener(stream, name)
         stream = opened if hasattr(opened, "read1") else io.BufferedReader(opened, BLOCK)
     raise TextError(f"{name} is compressed more than {NESTED} times over; decompress it")
+
+
+def _begins(head: bytes, magic: bytes) -> bool:
+    """Whether more than the magic bytes is there: alone they are text as odd as any other."""
+    return head.startswith(magic) and len(head) > len(magic)
 
 
 def _gzip(stream: BinaryIO, name: str) -> BinaryIO:
@@ -344,12 +368,12 @@ def _damage_told(name: str) -> Iterator[None]:
 # -- encodings
 
 
-def _encoding(head: bytes, name: str) -> "tuple[bytes, str]":
+def _encoding(head: bytes, name: str, any_bytes: bool) -> "tuple[bytes, str]":
     """The byte-order mark, and the encoding that it or an XML declaration names; else UTF-8."""
     for mark, encoding in _BOMS:
         if head.startswith(mark):
             return mark, encoding
-    _refuse_binary(head, name)
+    _refuse_binary(head, name, any_bytes)
     declared = _DECLARED.match(head)
     encoding = declared[1].decode().lower() if declared else "utf-8"
     try:
@@ -363,17 +387,29 @@ def _encoding(head: bytes, name: str) -> "tuple[bytes, str]":
     return b"", "utf-8" if encoding.startswith(("utf-16", "utf-32", "ascii")) else encoding
 
 
-def _refuse_binary(head: bytes, name: str) -> None:
-    what = next((what for magic, what in _NOT_TEXT if head.startswith(magic)), None)
+def _refuse_binary(head: bytes, name: str, any_bytes: bool) -> None:
+    what = next((what for magic, what in _NOT_TEXT if _begins(head, magic)), None)
     if head[257:262] == b"ustar":
         what = "a tar archive; unpack it"
     if what is not None:
         raise TextError(f"{name} is {what}")
-    if head.count(b"\0") * 20 > len(head):
+    if _lacks_mark(head):
         raise TextError(
-            f"{name} holds NUL bytes: it is binary, or UTF-16 or UTF-32 without a byte-order mark; "
-            "convert it to UTF-8, e.g. by iconv -f UTF-16LE -t UTF-8"
+            f"{name} is UTF-16 or UTF-32 without a byte-order mark; convert it to UTF-8, e.g. by "
+            "iconv -f UTF-16LE -t UTF-8"
         )
+    if head.count(b"\0") * 20 > len(head) and not any_bytes:
+        raise TextError(f"{name} is binary: it holds NUL bytes; give a text file")
+
+
+def _lacks_mark(head: bytes) -> bool:
+    """Whether NUL bytes stand as they do in UTF-16 and UTF-32: at every second or fourth place."""
+    nul = [head[place::4].count(b"\0") * 4 / max(1, len(head)) for place in range(4)]
+    often, seldom = [share > 0.4 for share in nul], [share < 0.1 for share in nul]
+    patterns = ((1, 3), (0, 2), (1, 2, 3), (0, 1, 2))
+    return len(head) > 15 and any(
+        all(often[p] if p in pattern else seldom[p] for p in range(4)) for pattern in patterns
+    )
 
 
 class _Recoded(io.RawIOBase):
@@ -432,7 +468,7 @@ def _root(head: str) -> "tuple[Optional[str], bool]":
     return None, not _UNFINISHED.match(head, position) or (not xml and not head.lstrip()[:1] == "<")
 
 
-def _kind(head: bytes, name: str) -> str:
+def _kind(head: bytes, name: str, any_bytes: bool) -> str:
     """What the first bytes of UTF-8 say a file is.
 
     Raises:
@@ -440,11 +476,13 @@ def _kind(head: bytes, name: str) -> str:
     """
     text = head.decode(errors="replace")
     root = _root(text)[0]
-    if root in _FOREIGN_ROOTS:
-        raise TextError(f"{name} is {_FOREIGN_ROOTS[root]}")
     if root in _ROOTS:
         return _ROOTS[root]
-    if text.lstrip().startswith("<?xml"):
+    if any_bytes:
+        return PLAIN
+    if root in _FOREIGN_ROOTS:
+        raise TextError(f"{name} is {_FOREIGN_ROOTS[root]}")
+    if root is not None and text.lstrip().startswith("<?xml"):
         raise TextError(
             f"{name} is XML with the root element {root!r}; plain text, SGML and TMX are read"
         )

@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import lzma
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -124,7 +127,7 @@ def test_only_line_feeds_end_a_line(tmp_path):
 
 def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path):
     (tmp_path / "text").write_bytes(b"fine\nm\xfcde\n")
-    with pytest.raises(ValueError, match=r"is not UTF-8 \(line 2\)"):
+    with pytest.raises(ValueError, match=r"text, line 2, is not UTF-8 \(byte 0xfc\)"):
         read_lines(tmp_path / "text")
 
 
@@ -369,6 +372,102 @@ def test_a_folder_for_the_json_is_told_in_a_sentence_and_stays_as_it_is(texts, t
     assert (status, list(folder.iterdir())) == (1, [])
     assert f"{folder} cannot be written: it is a folder, name a file\n" in error
     assert not list(tmp_path.glob(".*"))
+
+
+SENTENCES = ["Das ist ein Haus.", "Größe: 3 m² — „gut“", "R&D"]
+
+
+def sgml(lines):
+    segments = "".join(
+        f'<seg id="{n}">{line.replace("&", "&amp;")}</seg>\n' for n, line in enumerate(lines)
+    )
+    return f'<refset setid="t"><doc docid="d">\n{segments}</doc></refset>\n'
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda text: gzip.compress(text.encode()),
+        lambda text: lzma.compress(text.encode()),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.encode("utf-8-sig").replace(b"\n", b"\r\n"),
+        lambda text: sgml(text.splitlines()).encode(),
+    ],
+    ids=["gzip", "xz", "utf-16", "windows", "sgml"],
+)
+def test_a_text_scores_the_same_whatever_it_is_packed_in(pack, tmp_path, capsys):
+    text = "".join(f"{line}\n" for line in SENTENCES)
+    packed, plain = tmp_path / "packed", tmp_path / "plain"
+    packed.write_bytes(pack(text))
+    plain.write_text(text)
+    assert read_lines(packed) == SENTENCES
+    assert tsa_mt_cli(["score", "--sys", str(packed), "--ref", str(plain)]) == 0
+    assert "100.00" in capsys.readouterr().out
+
+
+def test_markup_on_both_sides_is_not_scored(tmp_path, capsys):
+    for name, lines in (("sys", ["Ganz etwas anderes steht da."]), ("ref", SENTENCES[:1])):
+        (tmp_path / name).write_text(sgml(lines))
+    arguments = [
+        "--sys",
+        str(tmp_path / "sys"),
+        "--ref",
+        str(tmp_path / "ref"),
+        "--metrics",
+        "bleu",
+    ]
+    assert tsa_mt_cli(["score", *arguments]) == 0
+    assert float(capsys.readouterr().out.split()[1]) < 10
+
+
+def test_a_pipe_is_scored(tmp_path, capsys):
+    plain, pipe = tmp_path / "plain", tmp_path / "pipe"
+    plain.write_text("one two three four five\n")
+    os.mkfifo(pipe)
+    feed = threading.Thread(target=pipe.write_bytes, args=[plain.read_bytes()])
+    feed.start()
+    assert tsa_mt_cli(["score", "--sys", str(pipe), "--ref", str(plain)]) == 0
+    feed.join()
+    assert "BLEU   100.00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1\tein Haus\n2\tein Hund\n", "is a table: every line has 2 columns separated by tabs"),
+        ('<?xml version="1.0"?>\n<tmx version="1.4"></tmx>', "is a translation memory (TMX)"),
+        ("PK\x03\x04", "is a zip archive"),
+    ],
+)
+def test_what_holds_no_lines_of_one_side_is_refused(content, message, tmp_path, capsys):
+    path = tmp_path / "file"
+    path.write_text(content)
+    assert tsa_mt_cli(["score", "--sys", str(path), "--ref", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "tokenize", "warning"),
+    [
+        ("我喜欢在公园里散步。", "13a", "use --tokenize zh, or chrF"),
+        ("これは日本語の文です。", "13a", "use --tokenize ja-mecab (pip install 'sacrebleu[ja]')"),
+        ("ฉันชอบเดินเล่นในสวน", "13a", "use --tokenize flores200, or chrF"),
+        ("我喜欢在公园里散步。", "zh", None),
+        ("Ich gehe gern spazieren.", "13a", None),
+    ],
+)
+def test_a_tokeniser_that_finds_no_words_is_warned_of(line, tokenize, warning, tmp_path, capsys):
+    path = tmp_path / "text"
+    path.write_text(f"{line}\n")
+    arguments = ["--sys", str(path), "--ref", str(path), "--tokenize", tokenize]
+    assert tsa_mt_cli(["score", *arguments]) == 0
+    error = capsys.readouterr().err
+    assert (
+        f"warning: BLEU with the tokeniser {tokenize} counts" in error and warning in error
+        if (warning)
+        else "counts what stands" not in error
+    )
 
 
 def test_text_needs_references(log, capsys):

@@ -1,7 +1,9 @@
 """The command: every line that goes in comes out, in its place, whatever is in it."""
 
+import gzip
 import importlib.util
 import io
+import lzma
 import os
 import re
 import signal
@@ -92,6 +94,37 @@ def test_bad_utf_8_and_nul_survive_and_are_spoken_of(translate):
     done = translate(b"a\xff b\nc\x00d\n\xe2\x82\nok\n")
     assert done.out == "\ufffda b\nc d\n\ufffd\nko\n".encode()
     assert "2 lines had bytes that are no UTF-8; each such byte is read as U+FFFD" in done.error
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda text: gzip.compress(text.encode()),
+        lambda text: lzma.compress(text.encode()),
+        lambda text: text.encode("utf-16"),
+        lambda text: b"<srcset><seg id='1'>ab\ncd</seg><seg>&amp;e</seg></srcset>",
+    ],
+    ids=["gzip", "xz", "utf-16", "sgml"],
+)
+def test_input_is_unpacked_whatever_it_is_packed_in(pack, translate, model, tmp_path, capsys):
+    assert translate(pack("ab cd\n&e\n")).out == b"ba dc\ne&\n"
+    source, target = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_bytes(pack("ab cd\n&e\n"))
+    assert tsa_mt_cli(["translate", model, "--input", str(source), "--output", str(target)]) == 0
+    assert target.read_bytes() == b"ba dc\ne&\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"<?xml version='1.0'?>\n<tmx version='1.4'>", "is a translation memory (TMX)"),
+        ("ab cd ef gh\n".encode("utf-16-le"), "is UTF-16 or UTF-32 without a byte-order mark"),
+        (b"PK\x03\x04rest", "is a zip archive or an office document"),
+    ],
+)
+def test_input_that_is_no_text_is_refused(data, message, translate):
+    done = translate(data)
+    assert (done.status, done.out) == (1, b"") and f"standard input {message}" in done.error
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(translate):

@@ -67,6 +67,13 @@ def test_controls_become_spaces_and_other_characters_stay():
     assert clean("a\tb\x85c\u2029d\x7fe\u00a0\u200df") == "a b c d e\u00a0\u200df"
 
 
+def test_text_is_tidied_as_training_text_is(spelling):
+    codec = SentencePiece(spelling)
+    assert codec.encode("a\u00adb &#99;\u200fa\x07") == codec.encode("ab ca")
+    assert codec.encode("a &#99") == codec.encode("a &\u200e#99")
+    assert Words().encode("a\u00adb \u200cc&amp;\x85d") == ["ab", "\u200cc&amp;", "d"]
+
+
 def test_subword_nmt_s_codes_are_applied_and_undone(tmp_path):
     pytest.importorskip("subword_nmt", reason="subword-nmt is not installed")
     codes = tmp_path / "codes"

@@ -11,12 +11,15 @@ from itertools import chain
 from typing import Any, Dict, List, Optional, Sequence
 
 from tsa_mt.byte_pieces import has_bytes, join_bytes_in_text
+from tsa_mt.characters import scoring_tokeniser
 from tsa_mt.files import PathLike
 from tsa_mt.segments import read_segments
 from tsa_mt.textfile import SGML, TMX, TextError, open_text
 
 METRICS = ("bleu", "chrf", "chrf++", "ter")
 DEFAULT_METRICS = ("bleu", "chrf")
+SPACED = ("13a", "intl", "none")
+"""Tokenisers of sacreBLEU that find words by spaces."""
 
 _LINE = re.compile(r"([DHST])-(\d+)\t(.*)")
 _CORPUS_SIZE = re.compile(r".* \S+-\S+ (\d+) examples")
@@ -254,3 +257,21 @@ def token_traces(lines: Sequence[str]) -> Optional[str]:
             f"they look tokenised, but sacreBLEU expects plain text; detokenise them first"
         )
     return None
+
+
+def tokeniser_needed(references: Sequence[Sequence[str]], tokenize: str) -> Optional[str]:
+    """A warning if BLEU's tokeniser finds no words in the script of the references, else ``None``.
+
+    Args:
+        references: Sets of references.
+        tokenize: Name of the tokeniser.
+    """
+    needed = scoring_tokeniser(chain.from_iterable(references))
+    if needed is None or tokenize not in SPACED:
+        return None
+    package = {"ja-mecab": "ja", "ko-mecab": "ko"}.get(needed)
+    install = f" (pip install 'sacrebleu[{package}]')" if package else ""
+    return (
+        f"BLEU with the tokeniser {tokenize} counts what stands between spaces, which are no words "
+        f"in the script of the references; use --tokenize {needed}{install}, or chrF"
+    )

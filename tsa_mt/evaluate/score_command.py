@@ -18,6 +18,7 @@ from tsa_mt.evaluate.score import (
     score,
     subword_traces,
     token_traces,
+    tokeniser_needed,
 )
 from tsa_mt.evaluate.significance import (
     SAMPLES,
@@ -151,6 +152,9 @@ def run(args: argparse.Namespace) -> int:
         if warning:
             which = f"{system.name}: " if len(systems) > 1 else ""
             print(f"tsa-mt score: warning: {which}{warning}", file=sys.stderr)
+    unfit = tokeniser_needed(references, args.tokenize) if "bleu" in args.metrics else None
+    if unfit:
+        print(f"tsa-mt score: warning: {unfit}", file=sys.stderr)
     if args.paired:
         report = _compare(args, systems, references)
     else:

@@ -7,6 +7,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from tsa_mt.export.pieces import SHARE, is_sentencepiece, share_made
 from tsa_mt.files import PathLike
+from tsa_mt.textfile import refuse_wrapped
 
 # The names under which fairseq's `from_pretrained` recognises a subword model by itself.
 SENTENCEPIECE = "sentencepiece.bpe.model"
@@ -69,6 +70,8 @@ def find_companions(
             f"dictionary {' and '.join(missing)} does not exist; "
             f"name the folder that holds it with --data"
         )
+    for path in dictionaries:
+        refuse_wrapped(path)
     subwords = find_subwords(folder, languages, _symbols(dictionaries[0]))
     return Companions(languages, dictionaries, subwords)
 

@@ -82,8 +82,9 @@ def run(args: argparse.Namespace) -> int:
         ValueError: An argument is out of range, or the model cannot be read.
     """
     _check(args)
+    translator = _load(args)
     with open_source(args.input and Path(args.input)) as stream:
-        _translate(_load(args), args, stream)
+        _translate(translator, args, stream)
     return 0
 
 
@@ -100,6 +101,9 @@ def _check(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f"input {args.input} does not exist")
     if args.input and Path(args.input).is_dir():
         raise ValueError(f"input {args.input} is a folder; name a file")
+    if args.input and Path(args.input).is_file():  # a pipe can be opened only once
+        with open_source(Path(args.input)):
+            pass
     if args.output:
         _check_output(Path(args.output), args.force)
 

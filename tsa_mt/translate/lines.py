@@ -9,7 +9,7 @@ from typing import BinaryIO, Callable, Iterator, List, Optional
 
 from tsa_mt.files import writing
 from tsa_mt.segments import read_segments
-from tsa_mt.textfile import SGML, TMX, TextError, open_stream, open_text
+from tsa_mt.textfile import SGML, TMX, Text, TextError, open_stream, open_text
 
 BOM = "\ufeff"
 
@@ -69,17 +69,20 @@ def open_source(path: Optional[Path]) -> Iterator[BinaryIO]:
     if path is None and sys.stdin.buffer.isatty():
         yield sys.stdin.buffer
         return
-    standard_input = "standard input"
-    text = open_stream(sys.stdin.buffer, standard_input) if path is None else open_text(path)
+    if path is None:
+        yield _sentences(open_stream(sys.stdin.buffer, "standard input", any_bytes=True))
+        return
+    with open_text(path, any_bytes=True) as text:
+        yield _sentences(text)
+
+
+def _sentences(text: Text) -> BinaryIO:
+    """A stream of a sentence a line."""
     if text.kind == TMX:
         raise TextError(f"{text.name} is a translation memory (TMX); write its source side as text")
     if text.kind == SGML:
-        lines = (f"{segment.text}\n".encode() for segment in read_segments(text))
-        yield io.BytesIO(b"".join(lines))
-    else:
-        yield text.stream
-    if path is not None:
-        text.stream.close()
+        return io.BytesIO(b"".join(f"{s.text}\n".encode() for s in read_segments(text)))
+    return text.stream
 
 
 @contextmanager
