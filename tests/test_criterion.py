@@ -396,3 +396,62 @@ def test_a_single_leaf_may_learn_from_its_average(build, criterion, monkeypatch,
         model.encoder.embed_tokens.weight.mul_(1.5)
     logging = run(criterion("independent"), model, make_sample())[2]
     assert logging["loss_distillation"] > 0
+
+
+# --- a share of the rows ------------------------------------------------------------------------
+
+
+def numbered(sample):
+    """The same batch as a task gives it: with the numbers of its sentences."""
+    return {**sample, "id": torch.arange(sample["nsentences"])}
+
+
+@pytest.mark.parametrize("objective", ["tsa", "rdrop", "one"])
+def test_the_rows_that_are_drawn_do_not_depend_on_chunks(build, criterion, objective):
+    sample, found = numbered(make_sample((9, 12, 7))), []
+    for chunk_rows in (0, 3, None):
+        chosen = criterion(objective, kd_chunk_rows=chunk_rows, kd_row_share=0.5).train()
+        model = build(kd_objective=objective).train()
+        loss, _, logging, gradients = run(chosen, model, sample)
+        found.append((loss, gradients))
+    for loss, gradients in found[1:]:
+        torch.testing.assert_close(loss, found[0][0])
+        assert_same_gradients(gradients, found[0][1])
+    loss, *_ = run(criterion(objective).train(), build(kd_objective=objective).train(), sample)
+    assert not torch.isclose(loss, found[0][0])
+
+
+def test_another_update_draws_other_rows(build, criterion):
+    sample, model = numbered(make_sample((9, 12, 7))), build().train()
+    chosen = criterion(kd_row_share=0.5).train()
+    losses = []
+    for update in (0, 0, 1):
+        model.set_num_updates(update)
+        losses.append(run(chosen, model, sample)[0])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_with_a_share_of_the_rows_the_leader_s_figures_are_of_all_rows(build, criterion):
+    sample, model = numbered(make_sample((9, 12, 7))), build().train()
+    figures = [
+        reported(chosen, [run(chosen.train(), model, sample)[2]])
+        for chosen in (criterion(), criterion(kd_row_share=0.5))
+    ]
+    assert figures[0].keys() == figures[1].keys()
+    for name in ("loss", "nll_loss", "nll_b0", "accuracy", "ppl"):
+        assert figures[0][name] == pytest.approx(figures[1][name], abs=2e-3), name
+    assert figures[1]["nll_b1"] == pytest.approx(figures[0]["nll_b1"], rel=0.2)
+
+
+def test_validation_takes_all_rows(build, criterion):
+    sample, model = numbered(make_sample()), build().eval()
+    losses = [
+        chosen.eval()(model, sample)[0] for chosen in (criterion(), criterion(kd_row_share=0.2))
+    ]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
+def test_a_share_of_rows_that_is_none_is_refused(criterion, share):
+    with pytest.raises(ValueError, match="--kd-row-share is .*; it must be above 0 and at most 1"):
+        criterion(kd_row_share=share)

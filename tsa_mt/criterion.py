@@ -11,6 +11,7 @@ that is optimised and the per-leaf figures have names of their own.
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Dict, List, Optional, Tuple
 
 from fairseq import utils
@@ -28,6 +29,7 @@ from tsa_mt.objectives.fusion import gate_statistics
 from tsa_mt.objectives.ramp import RampedObjective, progress
 from tsa_mt.objectives.registry import find_objective
 from tsa_mt.objectives.rows import PER_ROW, Context, Rows
+from tsa_mt.row_share import draw_rows, shared_head
 from tsa_mt.teacher import Teacher, TeacherPass, load_teachers
 
 RESOLVER = "tsa_mt.model"
@@ -62,6 +64,14 @@ class OnlineKDConfig(FairseqDataclass):
             "and plain autograd, the slow reference]"
         },
     )
+    kd_row_share: float = field(
+        default=1.0,
+        metadata={
+            "help": "share of the rows (target tokens, images) that every update draws for all "
+            "terms but the leader's task loss, which keeps all rows; their sum is scaled, so that "
+            "the gradient is right on average [1 = all rows, as published]"
+        },
+    )
     kd_eval_ensemble: bool = field(
         default=False,
         metadata={
@@ -79,6 +89,7 @@ class OnlineKDConfig(FairseqDataclass):
     )
     sentence_avg: bool = II("optimization.sentence_avg")
     max_update: int = II("optimization.max_update")
+    seed: int = II("common.seed")
     kd_objective: Optional[str] = "${" + RESOLVER + ":kd_objective}"
     kd_teacher: Optional[str] = "${" + RESOLVER + ":kd_teacher}"
 
@@ -95,7 +106,9 @@ class OnlineKDCriterion(FairseqCriterion):
         label_smoothing: float = 0.0,
         ignore_prefix_size: int = 0,
         kd_chunk_rows: Optional[int] = None,
+        kd_row_share: float = 1.0,
         kd_eval_ensemble: bool = False,
+        seed: int = 1,
         kd_objective: Optional[str] = None,
         kd_teacher: Optional[str] = None,
         kd_accept_nan: bool = False,
@@ -111,6 +124,8 @@ class OnlineKDCriterion(FairseqCriterion):
             raise ValueError(f"--label-smoothing is {label_smoothing}; it must be in [0, 1)")
         if kd_chunk_rows is not None and kd_chunk_rows < 0:
             raise ValueError(f"--kd-chunk-rows is {kd_chunk_rows}; it must be 0 or more")
+        if not 0.0 < kd_row_share <= 1.0:
+            raise ValueError(f"--kd-row-share is {kd_row_share}; it must be above 0 and at most 1")
         if kd_eval_ensemble and not getattr(getattr(task, "cfg", None), "eval_bleu", False):
             raise ValueError(
                 "--kd-eval-ensemble needs --eval-bleu, which says how translations are scored "
@@ -122,6 +137,8 @@ class OnlineKDCriterion(FairseqCriterion):
         self.label_smoothing = label_smoothing
         self.ignore_prefix_size = ignore_prefix_size
         self.kd_chunk_rows = kd_chunk_rows
+        self.row_share = kd_row_share
+        self.seed = seed
         taught = find_objective(kd_objective).needs_teacher
         self.teachers: List[Teacher] = load_teachers(kd_teacher, task) if taught else []
 
@@ -177,7 +194,12 @@ class OnlineKDCriterion(FairseqCriterion):
         kept, target = outputs.rows(keep), target[keep]
         context = self._context(model)
         own = model.projections * passes_of(objective)
-        result = branch_head(
+        head = branch_head
+        if self.training and self.row_share < 1.0:
+            update = model.num_updates
+            drawn = draw_rows(sample["id"], keep, self.row_share, self.seed, update)
+            head = partial(shared_head, drawn=drawn, share=self.row_share)
+        result = head(
             objective,
             kept,
             own + ([self._bridge_projection(model)] if bridged else []),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from naive_losses import Case, evaluate
 
-from tsa_mt.objectives import OBJECTIVES, build_objective
+from tsa_mt.objectives import OBJECTIVES, Context, build_objective
 from tsa_mt.objectives.base import Objective
 from tsa_mt.objectives.consistency import passes_of
 from tsa_mt.options import objective_fields
@@ -71,6 +71,16 @@ def test_with_one_leaf_it_is_the_plain_task_loss(name, smoothing):
     assert torch.equal(terms["task"], expected)
     assert [float(v) for t, v in terms.items() if t != "task"] == [0.0] * (len(terms) - 1)
     assert list(okd.parameters()) == []
+
+
+def test_the_first_term_holds_the_leader_s_task_loss_by_its_weight(name):
+    okd, inputs, case = make(name, smoothing=0.1)
+    first = next(iter(run(okd, inputs, case).values()))
+    (gradient,) = torch.autograd.grad(first, inputs["logits"])
+    leader = inputs["logits"][0].detach().requires_grad_()
+    plain = build_objective("independent", "2", 8, 5, label_smoothing=0.1)
+    (own,) = torch.autograd.grad(plain([leader], case.target)["task"], leader)
+    torch.testing.assert_close(gradient[0], okd.task_weight(Context()) * own)
 
 
 def test_identical_branches_have_nothing_to_teach(name):

@@ -22,7 +22,7 @@ from tsa_mt.branches import BranchOutputs, Projection
 from tsa_mt.objectives import standalone
 from tsa_mt.objectives.config import ObjectiveConfig, config_of
 from tsa_mt.objectives.fusion import ROWS, FusionModules
-from tsa_mt.objectives.rows import LossTerms, Rows
+from tsa_mt.objectives.rows import Context, LossTerms, Rows
 from tsa_mt.tree import Tree
 
 LEAVES = ("leader", "peers")
@@ -110,6 +110,10 @@ class Objective(nn.Module):
         The copies of the leaves are then what `Rows.teacher` holds.
         """
         return None
+
+    def task_weight(self, context: Context) -> float:
+        """Factor of the leader's task loss in the first of the `terms`."""
+        return 1.0
 
     @property
     def projections(self) -> list[Projection]:

@@ -34,11 +34,13 @@ class Consistency(Objective):
 
     Attributes:
         passes: How often a batch goes through the network in training.
+        taught_passes: How many of them, from the first, have a task loss.
         alters: Whether `altered` changes what a pass reads.
         cuts_words: Whether it needs words, which images have none of.
     """
 
     passes: ClassVar[int] = 2
+    taught_passes: ClassVar[int] = 2
     alters: ClassVar[bool] = False
     cuts_words: ClassVar[bool] = False
 

@@ -28,7 +28,7 @@ https://arxiv.org/abs/1503.02531), as in https://github.com/DefangChen/OKDDip-AA
   rows that the criterion divides once.
 """
 
-from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
+from tsa_mt.objectives import Context, LossTerms, Objective, Option, Rows, register_objective
 from tsa_mt.objectives import functional as F
 
 REVERSE = "KL(student || teacher) instead of KL(teacher || student)"
@@ -45,6 +45,10 @@ class WordLevel(Objective):
     def weights(self) -> tuple[float, float]:
         """Weights of the task loss and of the divergence."""
         raise NotImplementedError
+
+    def task_weight(self, context: Context) -> float:
+        """See `Objective.task_weight`."""
+        return self.weights()[0]
 
     def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; terms are ``task`` and ``distillation``."""

@@ -19,7 +19,7 @@ Earlier versions called it ``kdcl``, which still works and says so. The peers ar
 
 import torch
 
-from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
+from tsa_mt.objectives import Context, LossTerms, Objective, Option, Rows, register_objective
 from tsa_mt.objectives import functional as F
 
 
@@ -32,6 +32,10 @@ class KDCLMean(Objective):
     temperature = Option.temperature(4.0)
     detach = Option.detach(True)
     own_augmentation = Option.own_augmentation(True)
+
+    def task_weight(self, context: Context) -> float:
+        """See `Objective.task_weight`."""
+        return 1.0 - self.weight if self.leaves > 1 else 1.0
 
     def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; terms are ``task`` and ``distillation``."""

@@ -2,7 +2,7 @@
 
 from tsa_mt.objectives.base import Objective
 from tsa_mt.objectives.config import ObjectiveConfig
-from tsa_mt.objectives.rows import LossTerms, Rows
+from tsa_mt.objectives.rows import Context, LossTerms, Rows
 
 
 class Late(Objective):
@@ -11,6 +11,11 @@ class Late(Objective):
     The leaves' task loss then has weight 1, whatever share the objective leaves it. Task losses of
     its trainable parts (a fused classifier, a gated ensemble) are trained from the first update.
     """
+
+    def task_weight(self, context: Context) -> float:
+        """See `Objective.task_weight`."""
+        alone = not context.started and "task" in self.gradients
+        return 1.0 if alone else super().task_weight(context)
 
     def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`."""

@@ -54,6 +54,7 @@ class SimCut(Independent):
 class CutAgreement(Consistency):
     """The terms of the uncut pass, and ``simcut``: every leaf's cut pass learns from its uncut."""
 
+    taught_passes = 1
     alters = True
     cuts_words = True
 

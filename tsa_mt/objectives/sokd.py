@@ -31,7 +31,7 @@ teacher itself::
 
 from typing import Any
 
-from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
+from tsa_mt.objectives import Context, LossTerms, Objective, Option, Rows, register_objective
 from tsa_mt.objectives import functional as F
 from tsa_mt.objectives.config import NOT_NEGATIVE, Range
 from tsa_mt.tree import Tree
@@ -85,6 +85,10 @@ class SOKD(Objective):
             "bridge_teacher": ("bridge",),
             "bridge_student": ("bridge",),
         }
+
+    def task_weight(self, context: Context) -> float:
+        """See `Objective.task_weight`."""
+        return self.student_task_weight
 
     def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; the terms' names say who learns from whom."""

@@ -20,7 +20,7 @@ Every leaf k of the tree learns from the label and from every other leaf j, pair
   leaf 0 is kept.
 """
 
-from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
+from tsa_mt.objectives import Context, LossTerms, Objective, Option, Rows, register_objective
 from tsa_mt.objectives import functional as F
 
 
@@ -32,6 +32,10 @@ class TSA(Objective):
     weight = Option.share(0.3)
     temperature = Option.temperature(3.0)
     detach = Option.detach(False)
+
+    def task_weight(self, context: Context) -> float:
+        """See `Objective.task_weight`."""
+        return 1.0 - self.weight if self.leaves > 1 else 1.0
 
     def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; terms are ``task`` and ``distillation``."""
