@@ -20,13 +20,16 @@ FLOORS = (
     "characters",
     "textfile",
     "segments",
+    "remarks",
     "tree",
     "sources",
     "branches",
     "objectives",
     "compiled",
     "precision",
+    "vitals",
     "head",
+    "row_share",
     "compat",
     "last_words",
     "teacher",
@@ -60,7 +63,7 @@ FLOORS = (
 )
 WITHOUT_FAIRSEQ = (
     *("version", "files", "characters", "textfile", "segments", "tree", "branches", "objectives"),
-    *("compiled", "precision", "head"),
+    *("compiled", "precision", "remarks", "vitals", "head", "row_share"),
 )
 
 

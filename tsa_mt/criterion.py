@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Dict, List, Optional, Tuple
 
+import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
@@ -24,6 +25,7 @@ from torch import Tensor
 from tsa_mt.branches import Projection, TeacherOutputs
 from tsa_mt.head import HeadResult, branch_head
 from tsa_mt.objectives import functional as F
+from tsa_mt.objectives.base import Objective
 from tsa_mt.objectives.consistency import inputs_of, passes_of
 from tsa_mt.objectives.fusion import gate_statistics
 from tsa_mt.objectives.ramp import RampedObjective, progress
@@ -31,6 +33,7 @@ from tsa_mt.objectives.registry import find_objective
 from tsa_mt.objectives.rows import PER_ROW, Context, Rows
 from tsa_mt.row_share import draw_rows, shared_head
 from tsa_mt.teacher import Teacher, TeacherPass, load_teachers
+from tsa_mt.vitals import REST, TASK, entropy, headroom
 
 RESOLVER = "tsa_mt.model"
 ENSEMBLE_BLEU = "_ensemble_bleu_"
@@ -266,8 +269,21 @@ class OnlineKDCriterion(FairseqCriterion):
         alike = log_probs[:, :compared]
         statistics["agreement"] = F.agreement(alike.argmax(-1))
         statistics["kl_leaves"] = F.mean_pairwise_kl(alike)
+        statistics["headroom"] = headroom(alike, target[:compared])
+        statistics.update(self._softness(model.objective, rows, compared))
         statistics["rows_compared"] = target.new_tensor(compared)
         return statistics if own is None else {**statistics, **own(rows)}
+
+    def _softness(self, objective: Objective, rows: Rows, compared: int) -> Dict[str, Tensor]:
+        """Entropy of the softened distributions that are imitated; nothing without any."""
+        temperature = getattr(objective.config, "temperature", None)
+        if temperature is None:
+            return {}
+        if not compared:
+            return {"entropy": rows.targets.new_zeros((), dtype=torch.float)}
+        imitated = rows.teacher if objective.needs_teacher else rows
+        log_probs = imitated.log_probs(temperature=temperature).detach()
+        return {"entropy": entropy(log_probs[: objective.leaves, :compared])}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: List[Dict[str, Any]]) -> None:
@@ -290,6 +306,14 @@ class OnlineKDCriterion(FairseqCriterion):
                 mean = total(key) / max(rows, 1)
                 metrics.log_scalar(key.removeprefix(PER_ROW), mean, rows, round=4)
         _log_similarity(total("agreement"), total("kl_leaves"), total("rows_compared"))
+        keys = logging_outputs[0]
+        _log_headroom(
+            total("headroom"), total("rows_compared"), sum("nll_b" in key for key in keys)
+        )
+        if "entropy" in keys:
+            _log_softness(total("entropy"), total("rows_compared"))
+        for leaf in range(sum(key.startswith(TASK) for key in keys)):
+            _log_pressure(leaf, total(f"{TASK}{leaf}"), total(f"{REST}{leaf}"))
         _log_accuracy(total("n_correct"), rows)
         _log_ensemble_bleu({key: total(key) for key in _ensemble_keys(logging_outputs[0])})
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
@@ -310,6 +334,39 @@ def _log_similarity(agreement_sum: Any, kl_sum: Any, rows: Any) -> None:
     if rows > 0:
         metrics.log_scalar("agreement", 100.0 * agreement_sum / rows, rows, round=2)
         metrics.log_scalar("kl_leaves", _bits(kl_sum, rows), rows, round=4)
+
+
+def _log_headroom(nats: Any, rows: Any, leaves: int) -> None:
+    """What the ensemble is better than its leaves, in bits, and the ensemble's own nll."""
+    if rows <= 0 or leaves < 2:
+        return
+    metrics.log_scalar("headroom", _bits(nats, rows), rows, round=4)
+
+    def ensemble(meters):
+        mean = sum(meters[f"nll_b{leaf}"].avg for leaf in range(leaves)) / leaves
+        return round(utils.item(mean - meters["headroom"].avg), 3)
+
+    metrics.log_derived("nll_ensemble", ensemble)
+
+
+def _log_softness(nats: Any, rows: Any) -> None:
+    if rows > 0:
+        metrics.log_scalar("_entropy", nats / rows, rows)
+        metrics.log_derived(
+            "effective_classes", lambda meters: round(math.exp(meters["_entropy"].avg), 1)
+        )
+
+
+def _log_pressure(leaf: int, task: Any, rest: Any) -> None:
+    """Norm of the other terms' gradient over that of the task's, in the features of a leaf."""
+    metrics.log_scalar_sum(f"_{TASK}{leaf}", utils.item(task))
+    metrics.log_scalar_sum(f"_{REST}{leaf}", utils.item(rest))
+
+    def ratio(meters):
+        task, rest = (meters[f"_{name}{leaf}"].sum for name in (TASK, REST))
+        return round(math.sqrt(rest / task), 4) if task else 0.0
+
+    metrics.log_derived(f"pressure_b{leaf}", ratio)
 
 
 def _ensemble_keys(log: Dict[str, Any]) -> List[str]:

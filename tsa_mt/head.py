@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from tsa_mt.branches import BranchOutputs, Projection, TeacherOutputs, group_by_projection
 from tsa_mt.objectives.base import Objective
 from tsa_mt.objectives.rows import Context, LossTerms, Predictions, Rows
+from tsa_mt.vitals import pressure_sums
 
 CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 """Size of one chunk's float32 logits of all leaves, by device type: about what a CPU's shared cache
@@ -42,7 +43,9 @@ class HeadResult(NamedTuple):
     Attributes:
         total: The differentiable loss, summed over rows.
         terms: The detached named terms; their sum is ``total``.
-        statistics: What the observer returned and the objective logged, summed over chunks.
+        statistics: What the observer returned and the objective logged, summed over chunks. With
+            an observer also the sums of `pressure_sums` over the first chunk, where gradients are
+            taken in forward and there are terms beside the task's.
     """
 
     total: Tensor
@@ -217,7 +220,8 @@ def _summed(results) -> HeadResult:
     for result in results:
         total = total + result.total
         terms = {name: terms[name] + value for name, value in result.terms.items()}
-        statistics = {n: statistics[n] + value for n, value in result.statistics.items()}
+        added = {n: statistics[n] + value for n, value in result.statistics.items()}
+        statistics = {**statistics, **added}  # pressure is of the first chunk alone
     return HeadResult(total, terms, statistics)
 
 
@@ -304,6 +308,9 @@ class _Gradients:
             total = _total(terms)
         statistics = _observe(chunk, seen, first)
         of_logits, of_gates, of_features = _gradients(total, logits, gates, features)
+        if first and len(terms) > 1 and chunk.observer is not None:
+            back = self._into_features
+            statistics.update(pressure_sums(chunk.objective, seen, of_logits, back))
         self._add_logits(chunk, stacked, of_logits, rows)
         for name, gradient in of_gates.items():
             self.gates[name][rows] = gradient
@@ -338,6 +345,11 @@ class _Gradients:
                 _accumulate(self.weights[group], flat.t(), features)
             if self.biases[group] is not None:
                 self.biases[group] += own.sum((0, 1), dtype=self.biases[group].dtype)
+
+    def _into_features(self, leaf: int, gradient: Tensor) -> Tensor:
+        """The gradient of a leaf's features, given that of its logits."""
+        own = next(n for n, (_, leaves) in enumerate(self.batch.groups) if leaf in leaves)
+        return gradient.to(self.dtype) @ self.casted[own].weight
 
     def _add_features(self, leaves: List[int], gradient: Tensor, rows: slice) -> None:
         for leaf, piece in zip(leaves, gradient):

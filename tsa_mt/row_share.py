@@ -64,9 +64,13 @@ class _Sampled:
     The first of an objective's terms is the one that holds it.
     """
 
+    leader_apart = True
+
     def __init__(self, objective: Objective, share: float):
         self.objective = objective
         self.share = share
+        self.leaves = objective.leaves
+        self.task_weight = objective.task_weight / share
 
     def terms(self, rows: Rows) -> LossTerms:
         own = _leader_task(self.objective, rows, leaders_of(self.objective, rows.leaves))

@@ -96,7 +96,9 @@ def test_the_best_validation_is_the_one_that_chose_the_checkpoint(okddip):
 def test_curves_have_every_leaf_the_gates_and_what_only_the_trainer_knows(okddip):
     assert [p.update for p in okddip.series("train_inner", "loss")] == [2, 4, 6, 8, 10]
     common = {"loss", "nll_b0", "nll_b1", "nll_b2", "loss_peers", "agreement", "kl_leaves", "ramp"}
-    assert common | {"gnorm", "wps", "lr"} <= set(okddip.metrics("train_inner"))
+    common |= {"headroom", "nll_ensemble", "effective_classes"}
+    inner = common | {"gnorm", "wps", "lr", "pressure_b0", "pressure_b1", "pressure_b2"}
+    assert inner <= set(okddip.metrics("train_inner"))
     assert common | {"bleu", "bleu_ensemble"} <= set(okddip.metrics("valid"))
     assert "num_updates" not in okddip.metrics("valid")
     for row in (1, 2):
@@ -382,3 +384,15 @@ def test_of_two_processes_the_first_records_the_tokens_of_both(data, root, tmp_p
     assert session["counted_tokens"] < session["tokens"]
     assert len(run.series("train_inner", "gate_attention_1_b2")) == 3
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "finished"
+
+
+def test_what_the_figures_mean_is_said_once(caplog):
+    run = object.__new__(recording.Recording)
+    run._said = set()
+    with caplog.at_level("WARNING"):
+        for pressure in (0.001, 0.002):
+            run.remark({"pressure_b0": pressure, "pressure_b1": pressure})
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.startswith(
+        "Distillation does nothing: its gradient is at most 0.001 of the task"
+    )

@@ -45,6 +45,7 @@ class Recording:
         self._on_gpu = trainer.cuda
         self._within_step = False
         self._to_count = 0
+        self._said: set[str] = set()
         self.recorder: Any = None
         with self._guarded():
             self.recorder = _start(trainer, validation_is_due)
@@ -114,6 +115,17 @@ class Recording:
             with self._guarded():
                 now = self.recorder.update if update is None else update
                 self.recorder.log(split, figures, now)
+
+    def remark(self, figures: Dict[str, Any]) -> None:
+        """Says in words, once each, what the figures of an epoch mean."""
+        with self._guarded():
+            from tsa_mt.remarks import remarks
+
+            for subject, sentence in remarks(figures).items():
+                if subject not in self._said:
+                    self._said.add(subject)
+                    logger.disabled = False  # hydra's logging configuration disables it
+                    logger.warning(sentence)
 
     def end_epoch(self) -> None:
         """The figures of an epoch were logged; validation and saving have been done."""
@@ -267,6 +279,7 @@ class RecordingBar(progress_bar.BaseProgressBar):
         if _current is not None:
             _current.log(tag or "train", stats, step)
             if not self.validates:
+                _current.remark(stats)
                 _current.end_epoch()
 
     def update_config(self, config):

@@ -1,14 +1,15 @@
-"""Do the leaves become alike? Agreement and divergence between leaves over time, and one answer."""
+"""Do the leaves become alike, and does distillation act? Curves over time, and answers in words."""
 
 import math
 from dataclasses import dataclass
 from statistics import fmean
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from tsa_mt.evaluate.report.entry import INNER, Entry
 from tsa_mt.evaluate.report.lines import Point, Series, line_chart
 from tsa_mt.evaluate.report.markup import Html, element, join, missing
-from tsa_mt.evaluate.report.wording import percent
+from tsa_mt.evaluate.report.wording import leaf_name, percent
+from tsa_mt.remarks import remarks
 
 ENOUGH = 4
 CHANGE = 0.10  # of the mean divergence, over the second half of training
@@ -131,6 +132,11 @@ def diversity_section(entry: Entry) -> Html:
         line_chart(f"{title}, {split}", [Series("mean over pairs of leaves", points, 0, 0)], unit)
         for title, points, unit in (
             ("Divergence between leaves (KL)", divergence, entry.unit),
+            (
+                "Head-room (ensemble against its leaves)",
+                entry.points(split, "headroom"),
+                entry.unit,
+            ),
             ("Agreement between leaves (same first choice)", agreement, "% of rows"),
         )
         if points
@@ -140,5 +146,27 @@ def diversity_section(entry: Entry) -> Html:
     question = element("strong", "Are the leaves homogenising? ")
     return join(
         element("p", question, answer(entry), class_="answer"),
-        element("div", charts, class_="charts"),
+        [
+            element("p", sentence, class_="answer")
+            for sentence in remarks(last_figures(entry)).values()
+        ],
+        element("div", [charts, _pressure_chart(entry)], class_="charts"),
     )
+
+
+def last_figures(entry: Entry) -> Dict[str, float]:
+    """The last figures of training that `remarks` reads."""
+    names = ["headroom", "nll_loss", "ramp", *(f"pressure_b{k}" for k in range(entry.leaves))]
+    curves = {name: entry.points(INNER, name) for name in names}
+    return {name: points[-1][1] for name, points in curves.items() if points}
+
+
+def _pressure_chart(entry: Entry) -> Optional[Html]:
+    """The pressure on every leaf, where it was logged."""
+    series = [
+        Series(leaf_name(leaf), points, leaf, 0)
+        for leaf in range(entry.leaves)
+        if (points := entry.points(INNER, f"pressure_b{leaf}"))
+    ]
+    title = f"Pressure (gradient of distillation over that of the task), {INNER}"
+    return line_chart(title, series, "ratio") if series else None
