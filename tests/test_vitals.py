@@ -39,7 +39,7 @@ def expected_pressure(okd, outputs, projections, target, context, leaf):
     result = branch_head(okd, outputs, projections, target, context, chunk_rows=0)
     logits = outputs.features[leaf] @ projections[leaf].weight.t()
     plain = build_objective("independent", "2", DIM, CLASSES, label_smoothing=0.1)
-    task = okd.task_weight * plain([logits], target)["task"]
+    task = okd.task_weight(context) * plain([logits], target)["task"]
     (of_task,) = torch.autograd.grad(task, outputs.features[leaf])
     (of_all,) = torch.autograd.grad(result.total, outputs.features[leaf])
     return float((of_all - of_task).norm() / of_task.norm())

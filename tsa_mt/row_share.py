@@ -70,7 +70,9 @@ class _Sampled:
         self.objective = objective
         self.share = share
         self.leaves = objective.leaves
-        self.task_weight = objective.task_weight / share
+
+    def task_weight(self, context: Context) -> float:
+        return self.objective.task_weight(context) / self.share
 
     def terms(self, rows: Rows) -> LossTerms:
         own = _leader_task(self.objective, rows, leaders_of(self.objective, rows.leaves))

@@ -42,7 +42,7 @@ def pressure_sums(
     with torch.enable_grad():
         logits = rows.logits()[: objective.leaves].detach().requires_grad_()
         task = Rows(logits, rows.targets, context=rows.context).task_losses().sum()
-        (own,) = torch.autograd.grad(objective.task_weight * task, logits)
+        (own,) = torch.autograd.grad(objective.task_weight(rows.context) * task, logits)
     sums = {}
     for leaf, (of_task, of_all) in enumerate(zip(own, gradient)):
         task_pull, whole = into_features(leaf, of_task).float(), into_features(leaf, of_all).float()
