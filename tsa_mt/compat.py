@@ -450,10 +450,11 @@ def _keep_last_batch() -> None:
 
 
 def _percentile_fails() -> bool:
+    percentile: Any = np.percentile
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            np.percentile([1, 2], [50], interpolation="lower")
+            percentile([1, 2], [50], interpolation="lower")
     except (TypeError, DeprecationWarning):
         return True
     return False

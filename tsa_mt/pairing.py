@@ -43,5 +43,5 @@ def install() -> None:
         check(model, criterion)
         build(self, cfg, task, model, criterion, *args, **kwargs)
 
-    checked.checks_pairs = True
+    checked.__dict__["checks_pairs"] = True
     Trainer.__init__ = checked

@@ -321,7 +321,7 @@ def install() -> None:
             return train_step(self, samples, *args, **kwargs)
         return _current.step(lambda: train_step(self, samples, *args, **kwargs), samples)
 
-    recording_bar.records = True
+    recording_bar.__dict__["records"] = True
     progress_bar.progress_bar = recording_bar
     Trainer.begin_epoch, Trainer.train_step = recorded_epoch, recorded_step
     # Runs at the end of this process, also of one that multiprocessing has spawned.

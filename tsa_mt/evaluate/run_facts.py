@@ -54,7 +54,7 @@ def all_options(config: Any) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for name, section in sections.items():
         flat = isinstance(section, Namespace)
-        values = vars(section) if flat else section
+        values: Dict[str, Any] = vars(section) if flat else section
         if values.get("_name") is not None:
             found[f"{name}._name"] = values["_name"]
         for key in values.keys() - {"_name"} - (elsewhere if flat else set()):
@@ -62,7 +62,7 @@ def all_options(config: Any) -> Dict[str, Any]:
     return dict(sorted(found.items()))
 
 
-def _plain_container(config: Any) -> Dict[str, Any]:
+def _plain_container(config: Any) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -92,7 +92,7 @@ def method_of(model: nn.Module, criterion: Optional[str]) -> Dict[str, Any]:
     """The objective with its effective options, and the tree; a plain model has one leaf."""
     objective, tree = getattr(model, "objective", None), getattr(model, "tree", None)
     if objective is None or tree is None:
-        plain = {"objective": None, "tree": None, "leaves": 1, "options": {}}
+        plain: Dict[str, Any] = {"objective": None, "tree": None, "leaves": 1, "options": {}}
         return {**plain, "criterion": criterion}
     return {
         "objective": objective.name,

@@ -10,7 +10,7 @@ takes seed 0 for "no seed" in one of two places.
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from tsa_mt.evaluate.score import DEFAULT_METRICS, build_metric, check_lengths
 
@@ -104,7 +104,7 @@ def paired_bootstrap(
     return PairedBootstrap(baseline, samples, seed, lines, scores)
 
 
-def _paired_score(result: object, is_baseline: bool, is_copy: bool) -> PairedScore:
+def _paired_score(result: Any, is_baseline: bool, is_copy: bool) -> PairedScore:
     p_value = None if is_baseline else 1.0 if is_copy else float(result.p_value)
     return PairedScore(float(result.score), float(result.mean), float(result.ci), p_value)
 
@@ -162,7 +162,7 @@ def _verdict(
 ) -> str:
     difference = score.score - baseline.score
     shown = f"{name}: {metric} {difference:+.2f}, p = {score.p_value:.4f}"
-    if score.p_value >= level:
+    if score.p_value is None or score.p_value >= level:
         return f"{shown}: no significant difference from the baseline"
     better = (difference < 0) if metric == "TER" else (difference > 0)
     return f"{shown}: significantly {'better' if better else 'worse'} than the baseline"

@@ -4,7 +4,7 @@ import csv
 import io
 import statistics
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, List, Mapping, Optional, Sequence, Tuple
 
 LEVEL = 0.05
 """A p-value below it counts as significant."""
@@ -84,7 +84,7 @@ def tabulate(
     figures: Sequence[Figure],
     row_names: Sequence[str],
     baseline: str,
-    shown: Dict[str, Callable[[float], str]],
+    shown: Mapping[str, Callable[[float], str]],
 ) -> Table:
     """Arranges the figures of one table: a row per system and row, a column per measure.
 
@@ -209,5 +209,5 @@ def to_csv(figures: Sequence[Figure]) -> str:
 def _tested(versus: Optional[Versus]) -> Tuple[Optional[float], ...]:
     """Difference, largest p-value and significant tests, as far as they are there."""
     if versus is None or not versus.p_values:
-        return (versus and versus.difference, None, None)
+        return (None if versus is None else versus.difference, None, None)
     return (versus.difference, max(versus.p_values), versus.significant)

@@ -58,20 +58,20 @@ def average(paths: Sequence[PathLike]) -> dict:
         ValueError: The files are not of one model (the message names the difference), one is
             listed twice, or parameters are not finite.
     """
-    paths = [Path(path) for path in paths]
-    _refuse_duplicates(paths)
+    files = [Path(path) for path in paths]
+    _refuse_duplicates(files)
     sums: Dict[str, Tensor] = {}
     first = None
-    for path in paths:
+    for path in files:
         last = load_checkpoint(path)
         first = first or _description(last)
-        _refuse_mixture(first, last, paths[0], path)
+        _refuse_mixture(first, last, files[0], path)
         _add(sums, last["model"])
-    weights = {name: _mean(sums, name, value, len(paths)) for name, value in last["model"].items()}
+    weights = {name: _mean(sums, name, value, len(files)) for name, value in last["model"].items()}
     _refuse_non_finite(weights)
     last["model"] = compact(weights)
     last["last_optimizer_state"] = None
-    last["extra_state"] = {**last.get("extra_state", {}), "averaged": [path.name for path in paths]}
+    last["extra_state"] = {**last.get("extra_state", {}), "averaged": [path.name for path in files]}
     return last
 
 
@@ -155,11 +155,11 @@ def select(folder: PathLike, last: Optional[int], best: Optional[int], updates: 
         ValueError: There are fewer such files, or files of several metrics.
     """
     folder = Path(folder)
-    if (last is None) == (best is None):
+    count = last if best is None else best
+    if count is None or None not in (last, best):
         raise ValueError(f"{folder} is a folder: say which checkpoints with --last N or --best N")
     if best is not None and updates:
         raise ValueError("--update-based goes with --last; --best looks at the metric")
-    count = last if best is None else best
     if count < 1:
         raise ValueError(f"cannot average {count} checkpoints; ask for 1 or more")
     found = _ranked_by_metric(folder) if best is not None else _ranked(folder, updates)

@@ -93,8 +93,8 @@ def _of_log(path: Path, subset: str) -> Iterator[Figure]:
     """What fairseq logged of validation, in its JSON or its simple format."""
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            figures = _validation(line.rstrip("\n"), subset)
-            update = (figures or {}).pop("num_updates", None)
+            figures = _validation(line.rstrip("\n"), subset) or {}
+            update = figures.pop("num_updates", None)
             if update is not None:
                 yield from ((int(float(update)), m, float(v)) for m, v in figures.items())
 

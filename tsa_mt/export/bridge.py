@@ -87,7 +87,7 @@ def bridged_teacher(student: dict, teacher: dict, name: str = "the teacher") -> 
 
 
 def _layers(bridge: StateDict) -> int:
-    return 1 + max(int(LAYER.match(key)[1]) for key in bridge if LAYER.match(key))
+    return 1 + max(int(found[1]) for found in map(LAYER.match, bridge) if found)
 
 
 def _stock_names(bridge: StateDict, depth: int) -> Dict[str, Tensor]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import torch
 
@@ -112,7 +112,7 @@ def decode_before(export: Export, reference: Reference) -> Decoded:
     What is no leaf of its own in the checkpoint (the bridge on its teacher) is decoded as a stock
     model.
     """
-    options: Dict[str, object] = {"threads": torch.get_num_threads()}
+    options: Dict[str, Any] = {"threads": torch.get_num_threads()}
     if isinstance(export.branch, int):
         options.update(branch=export.branch, data=export.data)
         translator = load_translator(export.source, **options)

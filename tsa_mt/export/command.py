@@ -239,7 +239,8 @@ def _reference(args: argparse.Namespace, export: Export) -> Reference:
         ValueError: There are none, or the only ones may not decide about a quantization.
     """
     if args.reference:
-        found = from_files(*args.reference, export.companions)
+        source, target = args.reference
+        found: Optional[Reference] = from_files(source, target, export.companions)
     else:
         found = from_data(export.companions, export.data_folders)
         found = found or from_certificate(Path(args.checkpoint) / CERTIFICATE, export.companions)

@@ -39,9 +39,9 @@ class Companions:
     @property
     def bpe(self) -> Optional[str]:
         """fairseq's name for the subword method, ``None`` if there is no single joint model."""
-        return {(SENTENCEPIECE,): "sentencepiece", (BPE_CODES,): "subword_nmt"}.get(
-            tuple(self.subwords)
-        )
+        if len(self.subwords) != 1:
+            return None
+        return {SENTENCEPIECE: "sentencepiece", BPE_CODES: "subword_nmt"}.get(*self.subwords)
 
 
 def find_companions(
@@ -63,7 +63,8 @@ def find_companions(
     """
     folder = _data_folder(task, Path(checkpoint), data)
     languages = _languages(task, folder)
-    dictionaries = tuple(folder / f"dict.{language}.txt" for language in languages)
+    source, target = (folder / f"dict.{language}.txt" for language in languages)
+    dictionaries = (source, target)
     missing = [str(path) for path in dictionaries if not path.is_file()]
     if missing:
         raise FileNotFoundError(
@@ -115,7 +116,10 @@ def _languages(task: dict, folder: Path) -> Tuple[str, str]:
 
 
 def find_subwords(
-    folder: Path, languages: Tuple[str, str], symbols: Sequence[str], above: bool = True
+    folder: Path,
+    languages: Tuple[Optional[str], Optional[str]],
+    symbols: Sequence[str],
+    above: bool = True,
 ) -> Dict[str, Path]:
     """The subword model in the nearest folder that has one.
 
@@ -172,7 +176,9 @@ def _refuse_foreign(model: Path, symbols: Sequence[str]) -> None:
         )
 
 
-def _single_or_pair(found: List[Path], languages: Tuple[str, str]) -> Dict[str, Path]:
+def _single_or_pair(
+    found: List[Path], languages: Tuple[Optional[str], Optional[str]]
+) -> Dict[str, Path]:
     """A joint model under fairseq's name, or one per language under the names they have."""
     name = SENTENCEPIECE if found[0].suffix == ".model" else BPE_CODES
     named = [path for path in found if path.name == name]

@@ -8,7 +8,7 @@ one to one: each attention's query, key and value matrices are stacked into one,
 
 import shutil
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, List, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -164,7 +164,7 @@ def _require_package() -> None:
         ) from error
 
 
-def _specification(weights: StateDict, options: dict) -> object:
+def _specification(weights: StateDict, options: dict) -> Any:
     """A `TransformerSpec` that holds the weights."""
     from ctranslate2.specs import common_spec, transformer_spec
 
@@ -193,7 +193,7 @@ def _specification(weights: StateDict, options: dict) -> object:
     return spec
 
 
-def _fill_stack(spec: object, weights: StateDict, options: dict, side: str) -> None:
+def _fill_stack(spec: Any, weights: StateDict, options: dict, side: str) -> None:
     """Embeddings, positions, norms and layers of the encoder or the decoder."""
     embeddings = spec.embeddings[0] if isinstance(spec.embeddings, list) else spec.embeddings
     embeddings.weight = _take(weights, f"{side}.embed_tokens.weight")
@@ -206,7 +206,7 @@ def _fill_stack(spec: object, weights: StateDict, options: dict, side: str) -> N
         _fill_layer(layer, weights, f"{side}.layers.{index}")
 
 
-def _fill_layer(spec: object, weights: StateDict, name: str) -> None:
+def _fill_layer(spec: Any, weights: StateDict, name: str) -> None:
     """One Transformer layer; the decoder's has attention over the source as well."""
     _fill_linear(spec.self_attention.linear[0], weights, _parts(name, "self_attn", "qkv"))
     _fill_linear(spec.self_attention.linear[1], weights, [f"{name}.self_attn.out_proj"])
@@ -225,13 +225,13 @@ def _parts(layer: str, attention: str, letters: str) -> List[str]:
     return [f"{layer}.{attention}.{letter}_proj" for letter in letters]
 
 
-def _fill_linear(spec: object, weights: StateDict, names: List[str]) -> None:
+def _fill_linear(spec: Any, weights: StateDict, names: List[str]) -> None:
     """A linear map; several of them are stacked, since they read the same input."""
     spec.weight = torch.cat([_take(weights, f"{name}.weight") for name in names])
     spec.bias = torch.cat([_take(weights, f"{name}.bias") for name in names])
 
 
-def _fill_norm(spec: object, weights: StateDict, name: str) -> None:
+def _fill_norm(spec: Any, weights: StateDict, name: str) -> None:
     spec.gamma = _take(weights, f"{name}.weight")
     spec.beta = _take(weights, f"{name}.bias")
 
@@ -259,7 +259,7 @@ def positions(weights: StateDict, options: dict, side: str) -> Tensor:
     return table[pad + 1 :]
 
 
-def _register_vocabularies(spec: object, companions: Companions) -> None:
+def _register_vocabularies(spec: Any, companions: Companions) -> None:
     """The symbols of both dictionaries, in their order; pad is what CTranslate2 calls blank."""
     register = (spec.register_source_vocabulary, spec.register_target_vocabulary)
     for path, put in zip(companions.dictionaries, register, strict=True):
@@ -268,7 +268,7 @@ def _register_vocabularies(spec: object, companions: Companions) -> None:
         put(["<blank>" if symbol == pad else symbol for symbol in dictionary.symbols])
 
 
-def _describe(config: object, options: dict, companions: Companions) -> None:
+def _describe(config: Any, options: dict, companions: Companions) -> None:
     """What the model's file does not tell a reader: its languages and how much it reads."""
     for side, language in zip(("source", "target"), companions.languages, strict=True):
         config.add_attribute(f"{side}_lang", language)
@@ -279,8 +279,8 @@ def usage(companions: Companions) -> Usage:
     """How to translate with such a folder."""
     model = 'translator = ctranslate2.Translator(".")'
     if companions.bpe != "sentencepiece":
-        package = {"subword_nmt": " and subword-nmt"}.get(companions.bpe, "")
-        code = (
+        package = {"subword_nmt": " and subword-nmt"}.get(companions.bpe or "", "")
+        code: Tuple[str, ...] = (
             "import ctranslate2",
             model,
             'pieces = "A sentence to translate.".split()  # its subword pieces, if it has any',

@@ -194,7 +194,7 @@ def usage(companions: Companions) -> Usage:
     subwords = {
         "sentencepiece": f" --bpe sentencepiece --sentencepiece-model {SENTENCEPIECE}",
         "subword_nmt": f" --bpe subword_nmt --bpe-codes {BPE_CODES}",
-    }.get(companions.bpe, "")
+    }.get(companions.bpe or "", "")
     return Usage(
         title="a plain fairseq Transformer",
         needs="fairseq and nothing else",

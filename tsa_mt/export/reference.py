@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from fairseq.data import Dictionary
 from fairseq.data.data_utils import load_indexed_dataset
@@ -33,7 +33,7 @@ class Reference:
         total: Number of sentences there, of which these are some.
     """
 
-    origin: Dict[str, object]
+    origin: Dict[str, Any]
     sources: List[List[str]]
     targets: List[str]
     total: int
@@ -62,8 +62,11 @@ class Reference:
         if count >= len(self):
             return self
         chosen = [number * len(self) // count for number in range(count)]
-        sources, targets = ([kept[n] for n in chosen] for kept in (self.sources, self.targets))
-        return dataclasses.replace(self, sources=sources, targets=targets)
+        return dataclasses.replace(
+            self,
+            sources=[self.sources[number] for number in chosen],
+            targets=[self.targets[number] for number in chosen],
+        )
 
 
 def codec_of(companions: Companions) -> Codec:
@@ -109,7 +112,7 @@ def from_certificate(path: PathLike, companions: Companions) -> Optional[Referen
         return None
     files = origin.get("files") or []
     if files and all(Path(file).is_file() for file in files):
-        return from_files(*files, companions)
+        return from_files(files[0], files[1], companions)
     return from_data(companions, [Path(origin["folder"])]) if origin.get("folder") else None
 
 

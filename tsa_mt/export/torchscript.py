@@ -8,7 +8,7 @@ subword pieces and needs PyTorch alone: from Python, or from C++ through libtorc
 import shutil
 import warnings
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -44,7 +44,7 @@ class ScriptedTranslator(nn.Module):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         source: Dictionary,
         target: Dictionary,
         plain: PlainTransformer,
@@ -161,7 +161,7 @@ It gives of each sentence its translations as pairs of score and pieces, best fi
 dictionaries; the files are for other tools."""
     model = f'model = torch.jit.load("{MODEL}")'
     if companions.bpe != "sentencepiece":
-        code = (
+        code: Tuple[str, ...] = (
             "import torch",
             model,
             'pieces = "A sentence to translate.".split()  # its subword pieces, if it has any',

@@ -6,7 +6,7 @@ Every model option of fairseq-train may be given, under its name there.
 import argparse
 import dataclasses
 import json
-from typing import Any, Dict
+from typing import Any, Dict, Set
 
 import torch
 from fairseq.dataclass.utils import gen_parser_from_dataclass
@@ -148,7 +148,9 @@ def _model_of(arch: str) -> type:
 def _model_options(args: argparse.Namespace, model: type) -> Dict[str, Any]:
     """The model options that were typed."""
     configs = {TreeTransformer: TreeTransformerConfig, TreeClassifier: TreeClassifierConfig}
-    names = {kind: {f.name for f in dataclasses.fields(configs[kind])} for kind in MODELS}
+    names: Dict[type, Set[str]] = {
+        kind: {f.name for f in dataclasses.fields(configs[kind])} for kind in MODELS
+    }
     every = set().union(*names.values())
     typed = {name: value for name, value in vars(args).items() if name in every}
     for name in typed:

@@ -76,14 +76,14 @@ class ImageSubject(Subject):
         """The model, newly built."""
         return TreeClassifier.build_model(self._config(), self.task())
 
-    def teach(self, model: nn.Module, criterion: OnlineKDCriterion) -> None:
+    def teach(self, model: Any, criterion: OnlineKDCriterion) -> None:
         """See `Subject.teach`."""
         teacher = ImageTeacher(self.teacher().model(), "a plain network")
         criterion.teachers = [teacher]
         if model.objective.needs_bridge:
             model.branches.bridge = build_bridge(teacher, self.classes, model.objective)
 
-    def batch(self, model: nn.Module) -> Dict[str, Any]:
+    def batch(self, model: Any) -> Dict[str, Any]:
         """Images, in as many augmentations as the model's objective wants, and their classes."""
         images, *others = (self._images(self.batch_size) for _ in range(model.views))
         return {

@@ -62,7 +62,7 @@ class Subject:
         """The model, newly built."""
         raise NotImplementedError
 
-    def batch(self, model: nn.Module) -> Dict[str, Any]:
+    def batch(self, model: Any) -> Dict[str, Any]:
         """A batch as the task's datasets make them for a model, without padding."""
         raise NotImplementedError
 
@@ -74,7 +74,7 @@ class Subject:
         """Sizes of the exported leader of a model, by type of its numbers."""
         raise NotImplementedError
 
-    def teach(self, model: nn.Module, criterion: OnlineKDCriterion) -> None:
+    def teach(self, model: Any, criterion: OnlineKDCriterion) -> None:
         """Gives the criterion a frozen teacher, and the model the bridge that grows out of it."""
         raise NotImplementedError
 
@@ -93,7 +93,7 @@ class Subject:
             return self.plain()
         return replace(self, arch=self.teacher_arch, options=PLAIN)
 
-    def criterion(self, model: nn.Module) -> OnlineKDCriterion:
+    def criterion(self, model: Any) -> OnlineKDCriterion:
         """The criterion, ready to train the model."""
         criterion = OnlineKDCriterion(
             self.task(),

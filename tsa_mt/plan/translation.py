@@ -89,14 +89,14 @@ class TranslationSubject(Subject):
         """The model, newly built."""
         return TreeTransformer.build_model(self._config(), self.task())
 
-    def teach(self, model: nn.Module, criterion: OnlineKDCriterion) -> None:
+    def teach(self, model: Any, criterion: OnlineKDCriterion) -> None:
         """See `Subject.teach`."""
         teacher = Teacher(self.teacher().model(), "a plain network")
         criterion.teachers = [teacher]
         if model.objective.needs_bridge:
             model.decoder.branches.bridge = build_bridge(teacher, model.objective)
 
-    def batch(self, model: nn.Module) -> Dict[str, Any]:
+    def batch(self, model: Any) -> Dict[str, Any]:
         """Sentences of one length."""
         source, target = self._tokens(self.sentences)
         return {

@@ -121,7 +121,7 @@ def load(
     _require_package()
     config = read_object(path / "config.json")
     place = data or path
-    languages = tuple(config.get(f"{side}_lang") for side in ("source", "target"))
+    languages = (config.get("source_lang"), config.get("target_lang"))
     source, target = (_symbols(path, side) for side in ("source", "target"))
     subwords = find_subwords(place, languages, source, above=data is not None)
     codec = find_codec(subwords, languages, source, place)

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -49,7 +49,7 @@ class HuggingFaceTranslator(Translator):
                 return_dict_in_generate=True,
             )
         pairs = zip(found.sequences.tolist(), self._scores(found), strict=True)
-        every = [(self._pieces(numbers), score) for numbers, score in pairs]
+        every: List[Scored] = [(self._pieces(numbers), score) for numbers, score in pairs]
         return [every[i : i + self.beam] for i in range(0, len(every), self.beam)]
 
     def _scores(self, found) -> List[float]:
@@ -87,7 +87,7 @@ def load(
     return HuggingFaceTranslator(model, vocabularies, codec, decoding)
 
 
-def _marian() -> type:
+def _marian() -> Any:
     try:
         from transformers import MarianMTModel
     except (ImportError, OSError, RuntimeError) as error:  # a library of it may not load

@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, Type
 
 from sentencepiece import SentencePieceProcessor
 
@@ -120,7 +120,7 @@ class Missing(Codec):
         place: Where the model was looked for.
     """
 
-    def __init__(self, kind: type, place: Path):
+    def __init__(self, kind: Type[Codec], place: Path):
         self.kind, self.place = kind, place
 
     def split(self, text: str) -> List[str]:
@@ -156,14 +156,14 @@ def find_codec(
     if subwords:
         path = subwords.get(SENTENCEPIECE) or subwords.get(BPE_CODES)
         path = path or _tagged(subwords, languages)
-        codec = SentencePiece(path) if path.suffix == ".model" else SubwordNmt(path)
+        codec: Codec = SentencePiece(path) if path.suffix == ".model" else SubwordNmt(path)
     else:
         codec = Words() if kind is Words else Missing(kind, place)
     codec.languages = languages
     return codec
 
 
-def _kind(symbols: Sequence[str]) -> type:
+def _kind(symbols: Sequence[str]) -> Type[Codec]:
     """What made these pieces, by the marks that they bear."""
     if any(symbol.startswith(META) for symbol in symbols):
         return SentencePiece

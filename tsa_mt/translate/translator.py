@@ -88,7 +88,7 @@ class Translator(ABC):
     def __init__(self, codec: Codec, decoding: Decoding, limit: int):
         self.codec, self.decoding, self.limit = codec, decoding, limit
         self.on_long: Callable[[int, int, int], None] = _warn_of_length
-        self.on_batch: Callable[[int], None] = _ignore
+        self.on_batch: Callable[[int], object] = _ignore
 
     @abstractmethod
     def decode_batch(self, sentences: Sequence[Sequence[str]]) -> List[List[Scored]]:

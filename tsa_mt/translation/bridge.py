@@ -6,7 +6,7 @@ and decodes: the bridge's entries are dropped, only training asks for the teache
 """
 
 import os
-from typing import Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
@@ -99,12 +99,12 @@ def build_bridge(teacher: Teacher, objective: SOKD) -> Bridge:
     if objective.bridge_init == "teacher":
         for offset, layer in enumerate(bridge.layers):
             layer.load_state_dict(decoder.layers[depth - count + offset].state_dict())
-        if norm is not None:
+        if bridge.layer_norm is not None:
             bridge.layer_norm.load_state_dict(norm.state_dict())
     return bridge
 
 
-def drop_idle_bridge(state_dict: Dict[str, Tensor], model: nn.Module) -> None:
+def drop_idle_bridge(state_dict: Dict[str, Tensor], model: Any) -> None:
     """Removes the bridge's entries, in place, where the model was built without its teacher."""
     if getattr(model.decoder.branches, "bridge", None) is None:
         for key in [key for key in state_dict if key.startswith(PREFIX)]:

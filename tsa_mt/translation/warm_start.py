@@ -5,9 +5,9 @@ entries are filled in before fairseq's strict load: with the freshly drawn value
 holds, or with copies of the leader's layers at the same depth.
 """
 
-from typing import Dict, Set
+from typing import Any, Dict, Set
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from tsa_mt.tree import Tree
 
@@ -26,7 +26,7 @@ ENCODER_FAST_PATH = (
 """Copies of encoder parameters that fairseq 0.12.2 saves in addition to the real ones."""
 
 
-def add_missing_branches(state_dict: Dict[str, Tensor], model: nn.Module) -> None:
+def add_missing_branches(state_dict: Dict[str, Tensor], model: Any) -> None:
     """Completes a plain checkpoint's state dict in place; leaves a tree's checkpoint alone.
 
     Args:
@@ -50,7 +50,7 @@ def add_missing_branches(state_dict: Dict[str, Tensor], model: nn.Module) -> Non
                 state_dict[key] = state_dict[source].clone()
 
 
-def _check_same_branches(given: Set[str], own: Set[str], model: nn.Module) -> None:
+def _check_same_branches(given: Set[str], own: Set[str], model: Any) -> None:
     """Explains what fairseq's strict load would only list key by key."""
     if given == own:
         return

@@ -7,7 +7,7 @@ the longer branches of a ladder get blocks of the right kind and every copy its 
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 GROWTH_STEP = 4
 """Units that a branch deeper than the leader gives to one stage before the next one has its turn;
 AHBF's step between branches (``-a 4`` in its README)."""
+
+Classifier = Union[nn.Linear, nn.Conv2d]
+"""The last layer: linear, or a 1x1 convolution."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,7 @@ class Pieces:
     units: Sequence[nn.Module]
     top: nn.Module
     pool: nn.Module
-    classifier: nn.Module
+    classifier: Classifier
 
     @property
     def feature_dim(self) -> int:
@@ -165,6 +168,6 @@ def run_units(units: Sequence[nn.Module], images: Tensor) -> Tensor:
     return images
 
 
-def stacked_logits(classifier: nn.Module, features: Tensor) -> Tensor:
+def stacked_logits(classifier: Classifier, features: Tensor) -> Tensor:
     """Logits ``(batch, classes)`` of features, for linear and 1x1-convolution classifiers."""
     return torch.nn.functional.linear(features, classifier.weight.flatten(1), classifier.bias)

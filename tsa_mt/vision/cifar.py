@@ -200,8 +200,9 @@ def _unpack(archive: Path, layout: Layout) -> Dict[str, bytes]:
         with tarfile.open(archive, "r:*") as tar:
             for member in tar:
                 name = Path(member.name).name
-                if member.isfile() and name in layout.files:
-                    found[name] = tar.extractfile(member).read()
+                content = tar.extractfile(member) if name in layout.files else None
+                if content is not None:
+                    found[name] = content.read()
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise ValueError(f"archive {archive} is damaged ({reason}); fetch it again") from None

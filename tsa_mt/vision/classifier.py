@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tsa_mt.branches import BranchOutputs, Projection, leaf_projections, scale_gradient
 from tsa_mt.tree import Node, Tree
-from tsa_mt.vision.backbone import Backbone, Pieces, run_units, stacked_logits
+from tsa_mt.vision.backbone import Backbone, Classifier, Pieces, run_units, stacked_logits
 
 
 class TreeNetwork(nn.Module):
@@ -141,7 +141,7 @@ class TreeRunner:
     def parts(self, leaf: int) -> List[nn.Module]:
         """Everything that one leaf runs: stem, units, top, pooling, classifier."""
         on_leader = {node.index for node in self.tree.leader}
-        stem, units = self.leader.stem, []
+        stem, units = self.leader.stem, list[nn.Module]()
         for node in self.tree.paths[leaf]:
             if str(node.index) in self.branches.stems:
                 stem = self.branches.stems[str(node.index)]
@@ -185,7 +185,7 @@ class TreeRunner:
         return scale_gradient(state, 1.0 / branches) if self.rescales else state
 
 
-def projection_of(classifier: nn.Module) -> Projection:
+def projection_of(classifier: Classifier) -> Projection:
     """A classifier as a linear map of features, also where it is a 1x1 convolution."""
     weight = classifier.weight
     return Projection(weight if weight.ndim == 2 else weight.flatten(1), classifier.bias)

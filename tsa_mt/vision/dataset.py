@@ -217,7 +217,8 @@ class DecodedDataset(ImageDataset):
         if not samples:
             return {}
         numbers = np.asarray([number for number, _ in samples], dtype=np.int64)
-        views = torch.stack([pixels for _, pixels in samples], dim=1)  # views x batch x ...
+        stacked = torch.stack([pixels for _, pixels in samples], dim=1)  # views x batch x ...
+        views: Sequence[Tensor] = list(stacked)
         if not self.preset.resized_crop:
             views = self._moved(views, numbers)
         return self._batch(numbers, views)

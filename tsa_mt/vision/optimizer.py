@@ -3,9 +3,8 @@
 fairseq's ``sgd`` has no Nesterov momentum and its ``nag`` is a variant of its own.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import torch
 from fairseq.dataclass import FairseqDataclass
@@ -58,7 +57,7 @@ class MomentumSGD(FairseqOptimizer):
         """Matrices and filters; and, when they are spared, the vectors among the parameters."""
         if not self.cfg.no_decay_norms:
             return [{"params": params}]
-        groups = [
+        groups: List[Dict[str, Any]] = [
             {"params": [p for p in params if p.ndim > 1]},
             {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
         ]
@@ -68,7 +67,7 @@ class MomentumSGD(FairseqOptimizer):
     def optimizer_config(self) -> Dict[str, Any]:
         """Values that replace those of a checkpoint on resume."""
         return {
-            "lr": self.cfg.lr[0] if isinstance(self.cfg.lr, Collection) else self.cfg.lr,
+            "lr": self.cfg.lr[0] if isinstance(self.cfg.lr, Sequence) else self.cfg.lr,
             "momentum": self.cfg.momentum,
             "weight_decay": self.cfg.weight_decay,
             "nesterov": self.cfg.nesterov,

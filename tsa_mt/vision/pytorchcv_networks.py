@@ -11,7 +11,7 @@ stage at full resolution, as TSA's does.
 """
 
 import importlib
-from typing import List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 from torch import nn
 
@@ -41,7 +41,7 @@ def _family(module: str, name: str):
         ) from None
 
 
-def _stages(network: nn.Module) -> List[nn.Module]:
+def _stages(network: Any) -> List[nn.Module]:
     """The children of ``features`` called stage1, stage2, ..."""
     return [part for name, part in network.features.named_children() if name.startswith("stage")]
 
@@ -59,7 +59,7 @@ def _units(stages: Sequence[nn.Module]) -> List[nn.Module]:
     return units
 
 
-def _take_apart(network: nn.Module) -> Pieces:
+def _take_apart(network: Any) -> Pieces:
     """The pieces of any pytorchcv network with staged ``features`` and an ``output``."""
     network.features.final_pool = nn.AdaptiveAvgPool2d(1)
     names = [name for name, _ in network.features.named_children()]

@@ -14,7 +14,7 @@ Paper: https://arxiv.org/abs/1512.03385. Code compared with:
 https://github.com/DefangChen/OKDDip-AAAI2020 (``models/model_cifar/resnet.py`` at c6a05de).
 """
 
-from typing import Optional, Tuple, Type, Union
+from typing import List, Optional, Tuple, Type, Union
 
 from torch import Tensor, nn
 
@@ -112,6 +112,10 @@ class CifarResNet(nn.Module):
         inner: See `Bottleneck`.
     """
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+
     def __init__(self, block: Block, stages: Tuple[int, ...], num_classes: int, inner: int = 1):
         super().__init__()
         self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
@@ -119,7 +123,7 @@ class CifarResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         inputs = WIDTHS[0]
         for stage, (width, blocks) in enumerate(zip(WIDTHS, stages)):
-            rows = []
+            rows: List[nn.Module] = []
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
                 rows.append(block(inputs, width, stride, inner))

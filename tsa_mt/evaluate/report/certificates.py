@@ -77,7 +77,7 @@ def _verdict(content: Dict[str, Any]) -> str:
 def _rows(content: Dict[str, Any]) -> List[List[object]]:
     before, after = _part(content, "before"), _part(content, "after")
     scores = [_scores(side) for side in (before, after)]
-    rows = [
+    rows: List[List[object]] = [
         [name, *(number(side.get(name)) for side in scores)] for name in {**scores[0], **scores[1]}
     ]
     rows.append(["size", memory(before.get("bytes")), memory(after.get("bytes"))])
@@ -86,7 +86,7 @@ def _rows(content: Dict[str, Any]) -> List[List[object]]:
     return rows
 
 
-def _scores(side: Dict[str, Any]) -> Dict[str, float]:
+def _scores(side: Dict[str, Any]) -> Dict[str, Any]:
     scores = side.get("scores")
     entries = scores if isinstance(scores, list) else []
     return {str(e.get("name")): e.get("score") for e in entries if isinstance(e, dict)}

@@ -73,8 +73,9 @@ def _validation_quality(entries: Sequence[Entry]) -> Optional[Quality]:
 
 
 def _is_number(value: object) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value)
 
 
 def _flops(entry: Entry) -> object:

@@ -44,7 +44,9 @@ def _expected(entry: Entry) -> List[str]:
 def leaf_series(entry: Entry, split: str, prefix: str, whole: str) -> List[Series]:
     """One line a leaf from ``{prefix}_b0``, ...; that of ``whole`` where leaves have none."""
     metrics = [name for name in entry.run.metrics(split) if name.startswith(f"{prefix}_b")]
-    leaves = sorted((leaf_of(name), name) for name in metrics if leaf_of(name) is not None)
+    leaves = sorted(
+        (leaf, name) for name in metrics for leaf in [leaf_of(name)] if leaf is not None
+    )
     if not leaves:
         leaves = [(0, whole)] if entry.points(split, whole) else []
     return [

@@ -118,7 +118,8 @@ def _labels(marks: Sequence[Mark], x_axis: Axis, y_axis: Axis) -> List[Html]:
     """Names beside the marks, pushed down where they would lie on each other; few marks only."""
     if len(marks) > 12:
         return []
-    labels, taken = [], []
+    labels: List[Html] = []
+    taken: List[Tuple[float, Tuple[float, float]]] = []
     for mark in sorted(marks, key=lambda mark: y_axis.place(mark.y)):
         x, y = x_axis.place(mark.x), y_axis.place(mark.y) + 4
         left = x > (LEFT + WIDTH) / 2
