@@ -1,7 +1,7 @@
 # make .venv   the virtual environment with everything in it
 # make demo    the main job end to end, into ./demo-out
 # make test    the test suite
-# make lint    style checks
+# make lint    style and types
 # make evidence   the tables of docs/results/small-data.md from its records, without training
 #
 # PYTHON=...   the Python to build .venv from (3.10 or later). A torch that it already has is used
@@ -80,6 +80,7 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 evidence: $(STAMP)
 	$(BIN)/python benchmarks/evidence/tables.py

@@ -27,6 +27,7 @@ TRACK = ["tensorboardX"]
 DEMO = ["babel>=2.12"]
 VISION = ["pillow>=10.1", "pyarrow", "pytorchcv>=0.0.74", "onnx", "onnxruntime"]
 TEST = ["pytest>=7", "pytest-timeout", "pytest-xdist", "hypothesis>=6", "ruff"]
+TYPES = ["mypy>=2", "types-PyYAML", "types-regex", "types-tqdm"]
 
 
 def version() -> str:
@@ -60,7 +61,7 @@ setup(
         "track": TRACK,
         "demo": DEMO,
         "vision": VISION,
-        "test": TEST + DATA + DEPLOY + HUGGINGFACE + TRACK + DEMO + VISION,
+        "test": TEST + TYPES + DATA + DEPLOY + HUGGINGFACE + TRACK + DEMO + VISION,
     },
     entry_points={"console_scripts": ["tsa-mt = tsa_mt.cli:main"]},
     classifiers=[

@@ -3,8 +3,8 @@
     python benchmarks/house.py BEFORE AFTER          # folders of checkouts; prints a table
 
 * A method file imports names and modules of this package: median and most over all method files.
-* One TSA step is the criterion's forward and the backward of a tiny tree, the second of two. It runs
-  in files of the package. A move is a call or a return that goes from one of them to another.
+* One TSA step is the criterion's forward and the backward of a tiny tree, the second of two. A move
+  is a call or a return that goes from one file of the package to another.
 * Members of ``Objective`` are what its class body defines, names with two underscores apart.
 * Start-up is the best of five processes: seconds, and the largest resident memory.
 * ``mypy`` runs on the package with its default settings.

@@ -38,10 +38,10 @@ def filled(page: str, text: str) -> str:
     """
     for name, write in PARTS[page].items():
         place = re.compile(rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)", re.DOTALL)
-        if not place.search(text):
+        found = place.search(text)
+        if found is None:
             raise ValueError(f"{page} has no place for {name!r}: <!-- {name}: ... --> <!-- end -->")
-        part = write()
-        text = place.sub(lambda found, part=part: f"{found[1]}{part}\n{found[2]}", text)
+        text = f"{text[: found.end(1)]}{write()}\n{text[found.start(2) :]}"
     return text
 
 

@@ -57,5 +57,5 @@ def install() -> None:
         finally:
             _of_training = False
 
-    make_kept.keeps_groups = True
+    make_kept.__dict__["keeps_groups"] = True
     FairseqTask.get_batch_iterator, Trainer.get_train_iterator = make_kept, train_kept

@@ -175,6 +175,6 @@ def install() -> None:
         _guard_validation(self, sample, figures or {})
         return figures
 
-    save_finite.only_finite = True
+    save_finite.__dict__["only_finite"] = True
     checkpoint_utils.save_checkpoint = save_finite
     Trainer.train_step, Trainer.valid_step = explained_step, guarded_step

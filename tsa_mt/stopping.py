@@ -72,7 +72,7 @@ class Request:
         """Gives the signals back."""
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
-        self.__init__()
+        type(self).__init__(self)
 
     def _take(self, number: int, frame: Optional[FrameType]) -> None:
         if os.getpid() != self._owner:  # a process that loads data: its parent decides
@@ -316,7 +316,7 @@ def _hook_training(train: Any) -> None:
             raise ValidationStopped
         return validate(self, sample, *args, **kwargs)
 
-    stoppable_epoch.stops = True
+    stoppable_epoch.__dict__["stops"] = True
     train.main, train.train = listening_main, stoppable_epoch
     train.validate_and_save = functools.wraps(finish)(functools.partial(_validate_and_save, finish))
     Trainer.valid_step = stoppable_step

@@ -89,7 +89,7 @@ class Text:
         encoding: What it was encoded as.
     """
 
-    def __init__(self, name: str, kind: str, stream: BinaryIO, encoding: str):
+    def __init__(self, name: str, kind: str, stream: Any, encoding: str):
         self.name, self.kind, self.stream, self.encoding = name, kind, stream, encoding
 
     def __enter__(self) -> "Text":
@@ -168,7 +168,7 @@ def open_text(
         raise
 
 
-def open_stream(stream: BinaryIO, name: str, any_bytes: bool = False) -> Text:
+def open_stream(stream: Any, name: str, any_bytes: bool = False) -> Text:
     """Tells what an open stream of bytes holds; see `open_text`.
 
     Of a pipe no more is waited for than its first line, unless that is only the beginning of an
@@ -225,7 +225,7 @@ def looks_like_html(path: Path) -> bool:
 class _Peeked(io.RawIOBase):
     """A stream whose first bytes were read to look at them."""
 
-    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+    def __init__(self, head: bytes, stream: Any) -> None:
         self.head, self.stream = head, stream
 
     def readable(self) -> bool:
@@ -242,7 +242,7 @@ class _Peeked(io.RawIOBase):
         super().close()
 
 
-def _peeked(stream: BinaryIO) -> "tuple[BinaryIO, bytes]":
+def _peeked(stream: Any) -> "tuple[BinaryIO, bytes]":
     """A stream, and its first bytes, which it still gives."""
     head = b""
     # going back within a compressed stream would begin it anew, which a pipe cannot
@@ -267,7 +267,7 @@ def _enough(head: bytes) -> bool:
     return name is not None or whole
 
 
-def _decompressed(stream: BinaryIO, name: str) -> "tuple[BinaryIO, bytes]":
+def _decompressed(stream: Any, name: str) -> "tuple[BinaryIO, bytes]":
     """The stream below all compression, and its first bytes."""
     for _ in range(NESTED + 1):
         stream, head = _peeked(stream)
@@ -284,19 +284,19 @@ def _begins(head: bytes, magic: bytes) -> bool:
     return head.startswith(magic) and len(head) > len(magic)
 
 
-def _gzip(stream: BinaryIO, name: str) -> BinaryIO:
+def _gzip(stream: Any, name: str) -> Any:
     return gzip.GzipFile(fileobj=stream, mode="rb")
 
 
-def _xz(stream: BinaryIO, name: str) -> BinaryIO:
+def _xz(stream: Any, name: str) -> Any:
     return lzma.LZMAFile(stream)
 
 
-def _bzip2(stream: BinaryIO, name: str) -> BinaryIO:
+def _bzip2(stream: Any, name: str) -> Any:
     return bz2.BZ2File(stream)
 
 
-def _zstd(stream: BinaryIO, name: str) -> BinaryIO:
+def _zstd(stream: Any, name: str) -> BinaryIO:
     try:
         import zstandard
     except ImportError:
@@ -320,9 +320,10 @@ _COMPRESSED = (
 class _Zstd(io.RawIOBase):
     """A zstd stream whose truncation is an error, as it is for gzip and xz."""
 
-    def __init__(self, stream: BinaryIO, decompressor: Any) -> None:
+    def __init__(self, stream: Any, decompressor: Any) -> None:
         self._stream, self._decompressor = stream, decompressor
-        self._frame, self._packed, self._text = None, b"", b""
+        self._frame: Any = None
+        self._packed, self._text = b"", b""
 
     def readable(self) -> bool:
         return True
@@ -415,7 +416,7 @@ def _lacks_mark(head: bytes) -> bool:
 class _Recoded(io.RawIOBase):
     """The text of another encoding as UTF-8."""
 
-    def __init__(self, stream: BinaryIO, encoding: str, name: str) -> None:
+    def __init__(self, stream: Any, encoding: str, name: str) -> None:
         self._stream, self._encoding, self._name = stream, encoding, name
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._lines, self._text, self._ended = 1, b"", False

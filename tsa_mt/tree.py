@@ -348,7 +348,7 @@ class _Parser:
         if self._peek():
             opening = "'(' or " if self._number_just_read() else ""
             raise self._error(f"expected {opening}the end of the tree")
-        return tuple(self.nodes)
+        return tuple(node for node in self.nodes if node is not None)
 
     def _node(self, parent: Optional[int], start: int, level: int, crossed: bool) -> int:
         if level > MAX_LEVELS:

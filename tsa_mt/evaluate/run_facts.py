@@ -54,7 +54,7 @@ def all_options(config: Any) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for name, section in sections.items():
         flat = isinstance(section, Namespace)
-        values: Dict[str, Any] = vars(section) if flat else section
+        values: Any = vars(section) if flat else section
         if values.get("_name") is not None:
             found[f"{name}._name"] = values["_name"]
         for key in values.keys() - {"_name"} - (elsewhere if flat else set()):

@@ -15,6 +15,9 @@ BPE_CODES = "bpecodes"
 
 _CODES = ("code", "codes", "bpecodes", "*.codes", "codes.*", "*.bpecodes")
 
+Languages = Tuple[Optional[str], Optional[str]]
+"""Source and target, as far as they are known."""
+
 
 @dataclass(frozen=True)
 class Companions:
@@ -117,7 +120,7 @@ def _languages(task: dict, folder: Path) -> Tuple[str, str]:
 
 def find_subwords(
     folder: Path,
-    languages: Tuple[Optional[str], Optional[str]],
+    languages: Languages,
     symbols: Sequence[str],
     above: bool = True,
 ) -> Dict[str, Path]:
@@ -156,12 +159,12 @@ def _subword_files(place: Path) -> Tuple[List[Path], List[Path]]:
     return models, sorted({path for pattern in _CODES for path in place.glob(pattern)})
 
 
-def _may_belong(path: Path, languages: Tuple[str, str], symbols: Sequence[str]) -> bool:
+def _may_belong(path: Path, languages: Languages, symbols: Sequence[str]) -> bool:
     """Whether it makes the source's pieces, or is called after the target language."""
     return languages[1] in path.name.split(".") or share_made(path, symbols) >= SHARE
 
 
-def _of_source(found: Dict[str, Path], languages: Tuple[str, str]) -> Path:
+def _of_source(found: Dict[str, Path], languages: Languages) -> Path:
     """The model of the source language, where there is one for each."""
     tagged = [path for name, path in found.items() if languages[0] in name.split(".")]
     return [*tagged, *found.values()][0]
@@ -176,9 +179,7 @@ def _refuse_foreign(model: Path, symbols: Sequence[str]) -> None:
         )
 
 
-def _single_or_pair(
-    found: List[Path], languages: Tuple[Optional[str], Optional[str]]
-) -> Dict[str, Path]:
+def _single_or_pair(found: List[Path], languages: Languages) -> Dict[str, Path]:
     """A joint model under fairseq's name, or one per language under the names they have."""
     name = SENTENCEPIECE if found[0].suffix == ".model" else BPE_CODES
     named = [path for path in found if path.name == name]

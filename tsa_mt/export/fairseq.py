@@ -9,7 +9,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -79,7 +79,7 @@ def stock_weights(plain: PlainTransformer, companions: Companions) -> StateDict:
 
 def stock_model(
     plain: PlainTransformer, companions: Companions
-) -> Tuple[torch.nn.Module, Dictionary, Dictionary]:
+) -> Tuple[Any, Dictionary, Dictionary]:
     """The stock model with its weights, in evaluation mode, and its two dictionaries.
 
     Raises:
@@ -91,9 +91,7 @@ def stock_model(
     return model.eval(), source, target
 
 
-def _build(
-    plain: PlainTransformer, companions: Companions
-) -> Tuple[torch.nn.Module, Dictionary, Dictionary]:
+def _build(plain: PlainTransformer, companions: Companions) -> Tuple[Any, Dictionary, Dictionary]:
     """The stock model, built as fairseq builds it from the exported options."""
     source, target = (Dictionary.load(str(path)) for path in companions.dictionaries)
     task = SimpleNamespace(source_dictionary=source, target_dictionary=target)

@@ -10,7 +10,7 @@ A checkpoint of a stock Transformer passes through unchanged.
 import re
 from argparse import Namespace
 from dataclasses import dataclass, fields
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 from fairseq.models.transformer import base_architecture
@@ -47,7 +47,7 @@ class PlainTransformer:
     """
 
     weights: StateDict
-    options: Dict[str, object]
+    options: Dict[str, Any]
     task: Dict[str, object]
     criterion: Dict[str, object]
     updates: int

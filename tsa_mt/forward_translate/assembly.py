@@ -77,8 +77,8 @@ def translated_lines(
             if number in kept[split]:
                 reference = corpus.text(targets[number], 1)
                 yield Line(source, reference, REFERENCE, split, number)
-            else:
-                text, rank, score = chosen[number]
+            elif (found := chosen[number]) is not None:
+                text, rank, score = found
                 yield Line(source, text, model, split, number, rank, score)
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tsa_mt.files import read_lines, read_object
 from tsa_mt.forward_translate.assembly import DATA, REFERENCE, Line, assemble
@@ -97,7 +98,7 @@ def _lines(corpus: Corpus) -> Iterator[Line]:
 def _about(args: argparse.Namespace, corpora: list[Corpus]) -> dict:
     """What ``origin.json`` says of the lines."""
     files = [corpus.folder / MODELS for corpus in corpora]
-    models = {}
+    models: dict[str, Any] = {}
     for path in files:
         models.update(read_object(path).get("models", {}) if path.is_file() else {})
     return {"columns": list(Line._fields[2:]), "data": args.data, "models": models}

@@ -42,7 +42,7 @@ class Selection:
     def __init__(self, way: str, metric: str, plain: Callable[[str], str]):
         self.way = way
         self._plain = plain
-        self._similar = None if way == "model" else _similarity(metric)
+        self._similar = _similarity(metric) if way != "model" else None
 
     @property
     def reads_references(self) -> bool:
@@ -56,7 +56,7 @@ class Selection:
             hypotheses: The best first.
             reference: In the dictionary's symbols.
         """
-        if self.way == "model":
+        if self._similar is None:
             return 0
         texts = [self._plain(hypothesis.text) for hypothesis in hypotheses]
         others = Counter([self._plain(reference)] if self.reads_references else texts)

@@ -3,7 +3,7 @@
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu
@@ -137,7 +137,7 @@ def _refuse(model: dict, task: dict, path: Path, branch: int) -> None:
         )
 
 
-def _build(state: dict, source: Dictionary, target: Dictionary, path: Path) -> nn.Module:
+def _build(state: dict, source: Dictionary, target: Dictionary, path: Path) -> Any:
     """The model of a checkpoint, filled and made ready to decode."""
     config = state["cfg"]["model"]
     task = SimpleNamespace(source_dictionary=source, target_dictionary=target)

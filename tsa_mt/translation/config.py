@@ -25,6 +25,7 @@ FLAT_REFERENCES = {
 def _flat_fields() -> List[Tuple[str, Any, dataclasses.Field]]:
     """The fields of fairseq's Transformer config under their command-line names."""
     flat = []
+    outer: Any
     for outer in dataclasses.fields(TransformerConfig):
         if outer.name == "_name":
             continue
@@ -38,7 +39,7 @@ def _flat_fields() -> List[Tuple[str, Any, dataclasses.Field]]:
 
 
 def _copy(original: dataclasses.Field) -> dataclasses.Field:
-    default = original.default
+    default: Any = original.default
     if isinstance(default, str):
         default = FLAT_REFERENCES.get(default, default)
     if original.default_factory is not dataclasses.MISSING:
@@ -46,12 +47,12 @@ def _copy(original: dataclasses.Field) -> dataclasses.Field:
     return field(default=default, metadata=dict(original.metadata))
 
 
-FlatTransformerConfig = dataclasses.make_dataclass(
+FlatTransformerConfig: Any = dataclasses.make_dataclass(
     "FlatTransformerConfig", _flat_fields(), bases=(FairseqDataclass,)
 )
 """fairseq's Transformer options, flat."""
 
-ObjectiveFields = dataclasses.make_dataclass(
+ObjectiveFields: Any = dataclasses.make_dataclass(
     "ObjectiveFields", objective_fields(), bases=(FairseqDataclass,)
 )
 """``kd_objective`` and every objective's options."""
@@ -70,11 +71,11 @@ class TreeTransformerConfig(ObjectiveFields, FlatTransformerConfig):
             "preset, peers with --peer-encoders"
         },
     )
-    branch_projection: ChoiceEnum(["shared", "separate"]) = field(
+    branch_projection: ChoiceEnum(["shared", "separate"]) = field(  # type: ignore[valid-type]
         default="shared",
         metadata={"help": "whether the leaves share the output projection or have their own"},
     )
-    branch_init: ChoiceEnum(["fresh", "copy"]) = field(
+    branch_init: ChoiceEnum(["fresh", "copy"]) = field(  # type: ignore[valid-type]
         default="fresh",
         metadata={
             "help": "how branches start when a plain Transformer checkpoint is loaded: newly "
@@ -104,6 +105,7 @@ def flat_namespace(cfg: Any) -> Namespace:
     Configs of named architectures, and of checkpoints from earlier versions, may lack fields:
     fairseq fills in defaults only for the base architecture's name.
     """
+    values: Any
     if isinstance(cfg, DictConfig):
         values = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     else:

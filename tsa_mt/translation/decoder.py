@@ -38,6 +38,8 @@ class TreeDecoder(TransformerDecoderBase):
         no_encoder_attn: As in fairseq.
     """
 
+    branches: Any  # what the stock decoder has not: nodes, norms, projections, the objective
+
     def __init__(
         self,
         cfg,
@@ -252,6 +254,7 @@ class TreeDecoder(TransformerDecoderBase):
         for node in self._own_nodes():
             if node.index not in above:
                 continue
+            assert node.parent is not None  # a root is the leader's
             state = states[node.parent]
             for layer in self.branches.nodes[str(node.index)]:
                 state = run(layer, state, self.encoder_ends.get(node.index))

@@ -8,7 +8,7 @@ is shared by all. Branches run in training and where a leaf below them decodes.
 """
 
 from copy import copy
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import torch
 from fairseq.models.transformer import TransformerEncoderBase
@@ -64,6 +64,8 @@ class TreeEncoder(TransformerEncoderBase):
         return_fc: As in fairseq.
     """
 
+    branches: Any  # the other nodes, by number
+
     def __init__(
         self, cfg, dictionary, embed_tokens, tree: Tree, decode_branch: int = 0, return_fc=False
     ):
@@ -107,6 +109,7 @@ class TreeEncoder(TransformerEncoderBase):
         states = {node.index: encoded["encoder_states"][node.stop] for node in self.forks}
         encoded = _kept(encoded, return_all_hiddens)
         for node, branch in self._running(branches):
+            assert node.parent is not None  # it branches off
             start = states[node.parent].transpose(0, 1)  # -> batch x length x dim
             output = branch(src_tokens, src_lengths, True, start)
             states[node.index] = output["encoder_states"][-1]

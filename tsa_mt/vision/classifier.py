@@ -6,14 +6,14 @@ alone; with ``branches=True`` every node of the tree runs once and the ``online_
 what it needs.
 """
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from tsa_mt.branches import BranchOutputs, Projection, leaf_projections, scale_gradient
 from tsa_mt.tree import Node, Tree
-from tsa_mt.vision.backbone import Backbone, Classifier, Pieces, run_units, stacked_logits
+from tsa_mt.vision.backbone import Backbone, Pieces, run_units, stacked_logits
 
 
 class TreeNetwork(nn.Module):
@@ -153,7 +153,7 @@ class TreeRunner:
     def _units(self, node: Node, on_leader) -> Sequence[nn.Module]:
         if node.index in on_leader:
             return self.leader.units[node.start : node.stop]
-        return self.branches.nodes[str(node.index)]
+        return list(self.branches.nodes[str(node.index)].children())
 
     def _ends(self, leaf: int) -> Tuple[nn.Module, nn.Module]:
         if leaf == 0:
@@ -185,7 +185,7 @@ class TreeRunner:
         return scale_gradient(state, 1.0 / branches) if self.rescales else state
 
 
-def projection_of(classifier: Classifier) -> Projection:
+def projection_of(classifier: Any) -> Projection:
     """A classifier as a linear map of features, also where it is a 1x1 convolution."""
     weight = classifier.weight
     return Projection(weight if weight.ndim == 2 else weight.flatten(1), classifier.bias)
@@ -201,7 +201,7 @@ def branch_sources(
     pairs: List[Tuple[nn.Module, nn.Module]] = []
     for index, units in branches.nodes.items():
         start = tree.nodes[int(index)].start
-        for offset, unit in enumerate(units):
+        for offset, unit in enumerate(units.children()):
             pairs.append((unit, leader.units[min(start + offset, tree.depth - 1)]))
     for own, source in (
         (branches.stems, leader.stem),

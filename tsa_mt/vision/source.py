@@ -1,7 +1,7 @@
 """What every kind of image data comes down to: labelled images by number, and class names."""
 
 from dataclasses import dataclass
-from typing import Protocol, Sequence, Union
+from typing import List, Protocol, Union
 
 import numpy as np
 from torch import Tensor
@@ -35,7 +35,7 @@ class StoredImages(Protocol):
 class Collection(Protocol):
     """Data with a training and a test part."""
 
-    class_names: Sequence[str]
+    class_names: List[str]
 
     def load(self, part: str) -> Union[MemoryImages, StoredImages]:
         """The images of ``"train"`` or ``"test"``."""

@@ -214,6 +214,7 @@ class ImageClassificationTask(FairseqTask):
         """Side of the images that the network sees; the test part has no say in it."""
         if self._size is None:
             self._part("train")
+        assert self._size is not None  # the training part has set it
         return self._size
 
     @property
