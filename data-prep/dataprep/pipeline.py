@@ -21,13 +21,14 @@ from dataprep.clean import clean_part, normalise, normalisers
 from dataprep.duplicates import mark
 from dataprep.errors import DataError
 from dataprep.extract import extract_piece
-from dataprep.files import key_of, read_json, whole, write_json
+from dataprep.files import key_of, read_json, read_lines, whole, write_json
 from dataprep.pool import Pool, peak_memory, progress
 from dataprep.recipe import HoldOut, Recipe
 from dataprep.sources import Located, Locator
 from dataprep.step import Step
 from dataprep.text import HeldOut, fitted, read_held_out, write_text
 from dataprep.tokenise import tokenise_part
+from tsa_mt.characters import scoring_tokeniser
 
 Parts = List[Tuple[str, int]]
 
@@ -400,7 +401,25 @@ class Preparer:
                     f"{name} has only {entry['lines']:,} lines; scores of fewer than {FEWEST} "
                     "sentences tell systems apart only where they differ much"
                 )
+        self._note_scripts(texts)
         return {name: texts[name] for name in self.recipe.splits if name in texts}
+
+    def _note_scripts(self, texts: Dict[str, Any]) -> None:
+        """Say for each language which tokenisers its script needs."""
+        entry = next(iter(texts.values()))
+        first = entry["ranges"][0][1:]
+        for side, path in enumerate(entry["paths"]):
+            needed = scoring_tokeniser(read_lines(path, *first[side]))
+            if needed and self.settings.tokenise is not None:
+                self._note(
+                    f"Moses' tokeniser, which this preparation uses, does not find the words of "
+                    f"{self.languages[side]}; --preparation modern leaves raw text"
+                )
+            if needed and side == 1:
+                self._note(
+                    f"score translations into {self.languages[side]} with tsa-mt score --tokenize "
+                    f"{needed}; 13a does not suit its script"
+                )
 
     def _written(
         self,

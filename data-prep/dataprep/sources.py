@@ -156,7 +156,8 @@ class Locator:
     def _given(self, piece: Piece, code: str) -> Source:
         """A file named by its path; a pipe is kept, for it can be read only once."""
         path = Path(piece.files[code])
-        if path.is_file():
+        # of /dev/stdin and /dev/fd/63 each process has its own
+        if path.is_file() and path.parts[1] not in ("dev", "proc"):
             return self._source(path, "/".join(path.parts[-2:]), [])
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")

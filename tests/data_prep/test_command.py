@@ -671,3 +671,24 @@ def test_a_file_that_is_no_text_is_one_sentence(small, tmp_path, corpus):
     status, _, error = small("--train", corpus / "x.en", corpus / "train.de")
     assert status == 1 and "corpus/x.en is a zip archive or an office document; unpack it" in error
     assert error.count("\n") == 1
+
+
+def test_the_report_names_the_tokenisers_that_a_script_needs(small, tmp_path, write):
+    chinese = [f"我喜欢在公园里散步{n}因为那里很安静" for n in range(60)]
+    files = [
+        write(tmp_path / "t.en", [f"I like walks in the park {n}" for n in range(60)]),
+        write(tmp_path / "t.zh", chinese),
+    ]
+    status, said, _ = small(
+        "--train", *files, "--test", *files, "--splits", "test", pair=("en", "zh")
+    )
+    assert (
+        status == 0 and "note: score translations into zh with tsa-mt score --tokenize zh" in said
+    )
+    assert "Moses" not in said
+    _, said, _ = small(
+        "--test", *files, "--splits", "test", "--preparation", "published", pair=("en", "zh")
+    )
+    assert (
+        "note: Moses' tokeniser, which this preparation uses, does not find the words of zh" in said
+    )
