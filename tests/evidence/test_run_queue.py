@@ -311,3 +311,14 @@ def test_time_is_added_up_over_all_starts(evidence, tmp_path):
         training._timed(tmp_path, lambda: time.sleep(0.05))
     assert 0.1 <= json.loads((tmp_path / "seconds.json").read_text())["wall"] < 5
     assert os.listdir(tmp_path) == ["seconds.json"]
+
+
+def test_a_queue_without_data_says_so_in_one_sentence(evidence, monkeypatch, tmp_path, capsys):
+    queue = evidence("run_queue")
+    monkeypatch.setattr(queue, "conditions", lambda: HERE)
+    monkeypatch.setattr(queue, "settle", lambda core: None)
+    monkeypatch.setattr(queue.signal, "signal", lambda number, handler: None)
+    assert queue.main(["--data", str(tmp_path / "none"), "--work", str(tmp_path / "work")]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("run_queue.py: error: there are no data in")
+    assert message.endswith("give --data or TSA_MT_DATA\n")
