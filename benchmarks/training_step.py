@@ -1,28 +1,34 @@
-"""Time of one update: trees of four leaves against stock fairseq's plain Transformer.
+"""Time of one update: this package's trees against stock fairseq's plain Transformer in float32.
 
     python benchmarks/training_step.py                       # Multi30k size, 3,500 target tokens
     python benchmarks/training_step.py --size iwslt_de_en --vocabulary 10000
+    python benchmarks/training_step.py --write benchmarks/training_step.md
 
 The yardstick is fairseq's own ``transformer`` of the leader's size under
-``label_smoothed_cross_entropy``. An update is what fairseq's trainer does with a batch: forward,
-backward, division by the sample size, gradient norm, optimizer step, gradients to zero. Everything
-is fairseq's: models are built by the architectures' names, the criteria and Adam are the trainer's.
-The batch is synthetic, so that no corpus is needed: as in fairseq's batches all sources are of one
-length and their translations of nearly one (13 to 15 words; one position in fifteen is padding).
+``label_smoothed_cross_entropy``, in a process in which nothing of this package is switched on. An
+update is what fairseq's trainer does with a batch: forward, backward, division by the sample size,
+gradient norm, optimizer step, gradients to zero. Everything is fairseq's: models are built by the
+architectures' names, the criteria and Adam are the trainer's. The batch is synthetic, so that no
+corpus is needed: as in fairseq's batches all sources are of one length and their translations of
+nearly one (13 to 15 words; one position in fifteen is padding).
 
-All candidates run once per round in one process, the rounds interleaved; what is printed is the
-median of the rounds' ratios to the plain update of the same round, with the smallest and the
-largest. ``products`` is the same ratio for floating-point operations in matrix products alone:
-where the losses cost nothing, the time would be that.
+Every candidate has a process of its own. The processes take turns, one update each a round, so that
+none runs beside another. A row is the median of the rounds' ratios to the yardstick of the same
+round, of the process's CPU time; ``wall`` is the same ratio of wall time, which means something on
+a quiet machine only. ``products`` is the share of an update that its matrix products take, by
+PyTorch's profiler: where everything else cost nothing, it would be 100 %.
 """
 
 import argparse
+import multiprocessing
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
 from argparse import Namespace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,32 +36,55 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
-from fairseq.criterions.label_smoothed_cross_entropy import (  # noqa: E402
-    LabelSmoothedCrossEntropyCriterion,
-)
-from fairseq.data import Dictionary  # noqa: E402
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY  # noqa: E402
-from fairseq.optim.adam import FairseqAdam  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from tsa_mt.criterion import OnlineKDCriterion  # noqa: E402
-
-PLAIN = "plain"
+PLAIN = "stock fairseq, float32"
 FIRST_SIZE = "multi30k"
 SIZES = ("multi30k", "iwslt_de_en", "wmt_en_de")
-# name: tree and objective; "four leaves of half the decoder" is 2(2,2,2,2) at Multi30k size
-CANDIDATES = {
-    "chain, independent": ("chain", "independent"),
-    "four halves, tsa": ("halves", "tsa"),
-    "tsa preset, tsa": ("tsa", "tsa"),
-}
-BARS = {"chain, independent": 1.0, "four halves, tsa": 3.0, "tsa preset, tsa": 3.0}
 LENGTHS = (13, 14, 15)
 SMOOTHING = 0.1
+PRODUCTS = ("mm", "addmm", "addmm_", "bmm", "baddbmm", "mkldnn_linear", "linear")
+
+
+@dataclass(frozen=True)
+class Version:
+    """What is timed.
+
+    Attributes:
+        tree: Tree of layers; ``None`` for stock fairseq.
+        objective: Name of the objective.
+        arithmetic: ``blas`` (as PyTorch comes), ``onednn``, ``bfloat16``; ``None`` switches nothing
+            on, not even the attention kernel for short sentences.
+        compiled: Whether the losses are compiled.
+        cheap_dropout: Whether dropout masks are drawn four at a time.
+        bar: Largest ratio to the yardstick that is wanted at `FIRST_SIZE`.
+    """
+
+    tree: str | None
+    objective: str
+    arithmetic: str | None = None
+    compiled: bool = False
+    cheap_dropout: bool = False
+    bar: float | None = None
+
+
+VERSIONS = {
+    PLAIN: Version(None, ""),
+    "chain, nothing switched on": Version("chain", "independent"),
+    "chain, float32": Version("chain", "independent", "onednn", True, True, 0.75),
+    "chain, bfloat16": Version("chain", "independent", "bfloat16", True, True, 0.4),
+    "tsa, nothing switched on": Version("tsa", "tsa"),
+    "+ plain attention kernel": Version("tsa", "tsa", "blas"),
+    "+ compiled losses": Version("tsa", "tsa", "blas", True),
+    "+ products by oneDNN": Version("tsa", "tsa", "onednn", True),
+    "+ cheap dropout = tsa, float32": Version("tsa", "tsa", "onednn", True, True, 1.9),
+    "tsa, bfloat16": Version("tsa", "tsa", "bfloat16", True, True, 1.3),
+}
 
 
 def make_task(words: int) -> SimpleNamespace:
     """What models and criteria ask of a task: one dictionary of so many symbols."""
+    from fairseq.data import Dictionary
+
     dictionary = Dictionary()
     for number in range(words - len(dictionary)):
         dictionary.add_symbol(f"w{number}")
@@ -88,57 +117,85 @@ class Candidate:
     """A model with criterion and optimizer.
 
     Args:
-        task: From `make_task`.
+        version: What it is.
         size: One of `SIZES`.
-        tree: Tree of decoder layers; ``None`` for the stock Transformer.
-        objective: Name of the objective.
+        words: Symbols of the dictionary.
     """
 
-    clock = staticmethod(time.perf_counter)
+    def __init__(self, version: Version, size: str, words: int):
+        from tsa_mt import plugin
 
-    def __init__(self, task, size: str, tree=None, objective: str = "independent"):
+        plugin.register()  # the yardstick too: fairseq needs its fixes
+        from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+        from fairseq.optim.adam import FairseqAdam
+
+        task = make_task(words)
         args = Namespace(share_all_embeddings=True)
         ARCH_CONFIG_REGISTRY[f"tree_transformer_{size}"](args)
-        args.arch = "transformer" if tree is None else f"tree_transformer_{size}"
-        args.kd_objective = objective
-        half = args.decoder_layers // 2
-        args.tree = f"{args.decoder_layers - half}({half},{half},{half},{half})"
-        args.tree = args.tree if tree == "halves" else tree
+        args.arch = "transformer" if version.tree is None else f"tree_transformer_{size}"
+        args.kd_objective, args.tree = version.objective, version.tree
         torch.manual_seed(1)
         self.model = ARCH_MODEL_REGISTRY[args.arch].build_model(args, task).train()
-        if tree is None:
-            self.criterion = LabelSmoothedCrossEntropyCriterion(task, False, SMOOTHING)
-        else:
-            self.criterion = OnlineKDCriterion(
-                task, False, max_update=1000, label_smoothing=SMOOTHING, kd_objective=objective
-            )
+        self.criterion = _criterion(version, task)
         adam = {"lr": [1e-4], "adam_betas": "(0.9, 0.98)", "adam_eps": 1e-8, "weight_decay": 0.0}
         more = {"use_old_adam": False, "fp16_adam_stats": False, "tpu": False}
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = FairseqAdam(SimpleNamespace(**adam, **more), parameters)
 
-    @property
-    def notation(self) -> str:
-        """The tree, as text."""
-        return str(self.model.tree) if hasattr(self.model, "tree") else "-"
-
-    def update(self, batch: dict) -> float:
-        """One update; returns its seconds."""
-        start = self.clock()
+    def update(self, batch: dict) -> tuple[float, float]:
+        """One update; returns its seconds of CPU and of wall time."""
+        cpu, wall = time.process_time(), time.perf_counter()
         loss, sample_size, _ = self.criterion(self.model, batch)
         loss.backward()
         self.optimizer.multiply_grads(1.0 / sample_size)
         self.optimizer.clip_grad_norm(0.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return self.clock() - start
+        return time.process_time() - cpu, time.perf_counter() - wall
 
-    def products(self, batch: dict) -> int:
-        """Floating-point operations of an update's matrix products."""
+    def facts(self, batch: dict) -> tuple[float, float, float]:
+        """Operations of an update's products (G), their share of its time, peak memory (MiB)."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            self.update(batch)
+        times = {each.key: each.self_cpu_time_total for each in profile.key_averages()}
+        share = sum(times.get(f"aten::{name}", 0) for name in PRODUCTS) / sum(times.values())
+        return self._operations(batch), share, peak
+
+    def _operations(self, batch: dict) -> float:
+        from torch.utils.flop_counter import FlopCounterMode
+
         in_place = {torch.ops.aten.addmm_: _product_of_addmm}  # unknown to the counter
+        self.criterion.compiled = False  # the counter does not look into compiled functions
         with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
             self.update(batch)
-        return counter.get_total_flops()
+        return counter.get_total_flops() / 1e9
+
+
+def _criterion(version: Version, task):
+    """The criterion, with the version's arithmetic switched on."""
+    from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+
+    from tsa_mt.criterion import OnlineKDCriterion
+    from tsa_mt.precision import Precision, measure
+
+    if version.tree is None:
+        return LabelSmoothedCrossEntropyCriterion(task, False, SMOOTHING)
+    criterion = OnlineKDCriterion(
+        task,
+        False,
+        max_update=1000,
+        label_smoothing=SMOOTHING,
+        kd_objective=version.objective,
+        kd_eager=not version.compiled,
+        kd_cheap_dropout=version.cheap_dropout,
+    )
+    if version.arithmetic is not None:
+        name = "bfloat16" if version.arithmetic == "bfloat16" else "float32"
+        precision = Precision(name, version.arithmetic != "blas", measure("cpu"))
+        precision.switch()
+        criterion.use(precision)
+    return criterion
 
 
 def _product_of_addmm(total, left, right, **_) -> int:
@@ -146,31 +203,84 @@ def _product_of_addmm(total, left, right, **_) -> int:
     return 2 * left[0] * left[1] * right[1]
 
 
-def measure(candidates: dict, batch: dict, repeats: int):
-    """Seconds of the plain updates, and every candidate's ratios to them."""
-    plain, ratios = [], {name: [] for name in candidates if name != PLAIN}
-    for turn in range(repeats + 1):
-        times = {name: candidate.update(batch) for name, candidate in candidates.items()}
-        if turn:  # the first round warms everything up
-            plain.append(times[PLAIN])
-            for name, values in ratios.items():
-                values.append(times[name] / times[PLAIN])
-    return plain, ratios
+def serve(pipe, version: Version, args: Namespace) -> None:
+    """What a process does: an update or the facts, whenever it is asked."""
+    torch.set_num_threads(args.threads)
+    candidate = Candidate(version, args.size, args.vocabulary)
+    batch = make_batch(args.tokens, args.vocabulary)
+    candidate.update(batch)  # warms everything up, and compiles
+    pipe.send("ready")
+    while (asked := pipe.recv()) != "end":
+        pipe.send(getattr(candidate, asked)(batch))
 
 
-def table(candidates: dict, batch: dict, plain: list, ratios: dict):
+class Process:
+    """A candidate in a process of its own."""
+
+    def __init__(self, version: Version, args: Namespace):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        context.Process(target=serve, args=(other, version, args), daemon=True).start()
+        assert self.pipe.recv() == "ready"
+
+    def ask(self, what: str):
+        """Has it do something and waits for the answer."""
+        self.pipe.send(what)
+        return self.pipe.recv()
+
+
+def measure_all(processes: dict, repeats: int) -> dict:
+    """CPU and wall seconds of every candidate in every round: ``[(cpu, wall), ...]`` by name."""
+    times: dict = {name: [] for name in processes}
+    for _ in range(repeats):
+        for name, process in processes.items():
+            times[name].append(process.ask("update"))
+    return times
+
+
+def table(times: dict, facts: dict):
     """The results in Markdown."""
-    products = {name: candidate.products(batch) for name, candidate in candidates.items()}
-    spread = f"{min(plain):.2f}-{max(plain):.2f}"
-    yield "| update | tree | time | min-max | products | at most |"
-    yield "|---|---|---|---|---|---|"
-    yield f"| {PLAIN} | - | {statistics.median(plain):.2f} s | {spread} s | 1.00 | |"
-    for name, values in ratios.items():
+    yield "| update | CPU s | ratio | min-max | wall | bar | GFLOP | products | peak MiB |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for name, rounds in times.items():
+        ratios = [
+            [mine[kind] / plain[kind] for mine, plain in zip(rounds, times[PLAIN])]
+            for kind in (0, 1)
+        ]
+        cpu = statistics.median(cpu for cpu, _ in rounds)
+        operations, share, peak = facts[name]
+        bar = VERSIONS[name].bar
         yield (
-            f"| {name} | `{candidates[name].notation}` | {statistics.median(values):.2f} | "
-            f"{min(values):.2f}-{max(values):.2f} | {products[name] / products[PLAIN]:.2f} | "
-            f"{BARS[name]:.1f} |"
+            f"| {name} | {cpu:.2f} | {statistics.median(ratios[0]):.2f} | "
+            f"{min(ratios[0]):.2f}-{max(ratios[0]):.2f} | {statistics.median(ratios[1]):.2f} | "
+            f"{'' if bar is None else bar} | {operations:.1f} | {share:.0%} | {peak:.0f} |"
         )
+
+
+def conditions(args: Namespace) -> str:
+    """What the figures depend on, in a sentence."""
+    from tsa_mt.evaluate.run_facts import commit, hardware
+    from tsa_mt.precision import measure
+
+    figures = measure("cpu")
+    return (
+        f"{args.size}, about {args.tokens:,} target tokens, {args.vocabulary:,} symbols, "
+        f"{args.repeats} rounds, {args.threads} thread(s), torch {torch.__version__}, "
+        f"{hardware(False, 1)['name']} ({platform.machine()}), commit {commit()}, load at the end "
+        f"{os.getloadavg()[0]:.1f}. One product alone, in G operations a second: float32 "
+        f"{figures.float32:.0f}, float32 by oneDNN {figures.onednn:.0f}, bfloat16 "
+        f"{figures.bfloat16:.0f}."
+    )
+
+
+def write_between(path: Path, size: str, text: str) -> None:
+    """Puts a text between a page's marks for a size; appends both where there are none."""
+    begin, end = f"<!-- {size} -->", f"<!-- end of {size} -->"
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    if begin not in page:
+        page = f"{page.rstrip()}\n\n{begin}\n{end}\n"
+    before, rest = page.split(begin, 1)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
 
 
 def main() -> int:
@@ -179,31 +289,28 @@ def main() -> int:
     parser.add_argument("--size", default=FIRST_SIZE, choices=SIZES)
     parser.add_argument("--vocabulary", type=int, default=8000, help="symbols of the dictionary")
     parser.add_argument("--tokens", type=int, default=3500, help="target tokens of the batch")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds that are measured")
+    parser.add_argument("--repeats", type=int, default=9, help="rounds that are measured")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch")
-    parser.add_argument(
-        "--cpu-time", action="store_true", help="of one thread, where others use the machine too"
-    )
+    parser.add_argument("--only", nargs="*", choices=VERSIONS, default=list(VERSIONS))
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
     args = parser.parse_args()
-    if args.cpu_time:
-        Candidate.clock = staticmethod(time.process_time)
-    torch.set_num_threads(args.threads)
-    task, batch = make_task(args.vocabulary), make_batch(args.tokens, args.vocabulary)
-    candidates = {PLAIN: Candidate(task, args.size)}
-    for name, (tree, objective) in CANDIDATES.items():
-        candidates[name] = Candidate(task, args.size, tree, objective)
-    plain, ratios = measure(candidates, batch, args.repeats)
-    print(
-        f"{args.size}, {batch['ntokens']} target tokens, {args.vocabulary} symbols, "
-        f"{args.repeats} rounds of {'CPU' if args.cpu_time else 'wall'} time, {args.threads} "
-        f"thread(s), torch {torch.__version__}, {platform.machine()}\n"
-    )
-    print("\n".join(table(candidates, batch, plain, ratios)))
-    if args.size != FIRST_SIZE:
-        return 0
-    missed = [name for name, values in ratios.items() if statistics.median(values) > BARS[name]]
+    names = [PLAIN, *(name for name in args.only if name != PLAIN)]
+    processes = {name: Process(VERSIONS[name], args) for name in names}
+    times = measure_all(processes, args.repeats)
+    facts = {name: process.ask("facts") for name, process in processes.items()}
+    text = f"{conditions(args)}\n\n" + "\n".join(table(times, facts))
+    print(text)
+    if args.write:
+        write_between(args.write, args.size, text)
+    missed = [
+        name
+        for name in names
+        if (bar := VERSIONS[name].bar) is not None
+        and bar
+        < statistics.median(mine[0] / plain[0] for mine, plain in zip(times[name], times[PLAIN]))
+    ]
     print(f"\nmissed: {'; '.join(missed)}" if missed else "\nevery bar is kept")
-    return 1 if missed else 0
+    return 1 if missed and args.size == FIRST_SIZE else 0
 
 
 if __name__ == "__main__":

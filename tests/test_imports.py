@@ -32,6 +32,7 @@ FLOORS = (
     "row_share",
     "compat",
     "last_words",
+    "dropout",
     "teacher",
     "averaged",
     "criterion",

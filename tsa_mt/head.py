@@ -6,7 +6,7 @@ ways give the same numbers:
 
 * **gradient in forward** (float32, bfloat16): each chunk's gradients are computed right after its
   loss, while its logits are hot, and only gradients of features, projections and gates are kept;
-  backward scales them.
+  backward scales them. A loss with a closed form is one compiled function (`tsa_mt.compiled`).
 * **recompute** (float16): a loss scale arrives only in backward and unscaled float16 gradients
   would underflow, so each chunk is checkpointed and computed again in backward.
 * **reference** (``chunk_rows=0``): one chunk, plain autograd; what the tests compare with.
@@ -21,7 +21,9 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from tsa_mt.branches import BranchOutputs, Projection, TeacherOutputs, group_by_projection
+from tsa_mt.compiled import LEAST_CLASSES, MutualFunction, compiled_mutual
 from tsa_mt.objectives.base import Objective
+from tsa_mt.objectives.mutual import mutual_of
 from tsa_mt.objectives.rows import Context, LossTerms, Predictions, Rows
 from tsa_mt.vitals import pressure_sums
 
@@ -65,6 +67,7 @@ class _Batch:
     target: Tensor
     observer: Optional[Observer]
     teachers: List[Tuple[Tensor, Projection]]
+    compiled: bool = False
 
     def chunk(self, rows: slice) -> "_Batch":
         return replace(
@@ -109,6 +112,7 @@ def branch_head(
     chunk_rows: Optional[int] = None,
     observer: Optional[Observer] = None,
     teachers: Optional[TeacherOutputs] = None,
+    compiled: bool = False,
 ) -> HeadResult:
     """Projects every leaf's features to logits and evaluates the objective on them.
 
@@ -122,6 +126,8 @@ def branch_head(
         observer: Called once per chunk without gradients, for logging.
         teachers: Features ``(rows, dim)`` of frozen teachers, projected chunk by chunk like the
             leaves'; the objective finds the logits in `Rows.teacher`.
+        compiled: Whether an objective with a closed form may be compiled, which takes some seconds
+            at its first batch; done from `LEAST_CLASSES` classes on.
 
     Returns:
         A `HeadResult`; for a batch without rows everything in it is a finite zero.
@@ -135,6 +141,7 @@ def branch_head(
         target,
         observer,
         _frozen(teachers, _compute_dtype(outputs.features[0])),
+        compiled,
     )
     if chunk_rows == 0:
         return _evaluate(batch, first=True)
@@ -158,6 +165,16 @@ def _frozen(
         (feature.detach().to(dtype), projection.detach().to(dtype))
         for feature, projection in zip(teachers.features, teachers.projections)
     ]
+
+
+def _closed_form(batch: _Batch, dtype: torch.dtype) -> Optional[MutualFunction]:
+    """The compiled loss of the batch's objective, ``None`` where it has none."""
+    weight = batch.groups[0][0].weight
+    loss = mutual_of(batch.objective)
+    if loss is None or weight.shape[0] < LEAST_CLASSES:
+        return None
+    smoothing, leaves = batch.context.label_smoothing, len(batch.features)
+    return compiled_mutual(loss, smoothing, leaves, weight.shape[0], dtype, weight.device.type)
 
 
 def _chunk_rows(blocks: int, weight: Tensor) -> int:
@@ -292,6 +309,7 @@ class _Gradients:
         self.weights = [_room_for_gradient(p.weight, wide) for p, _ in batch.groups]
         self.biases = [_room_for_gradient(p.bias, wide) for p, _ in batch.groups]
         self.casted = [projection.detach().to(dtype) for projection, _ in batch.groups]
+        self.function = _closed_form(batch, dtype) if batch.compiled else None
 
     def add(self, chunk: _Batch, rows: slice, first: bool) -> HeadResult:
         """Evaluates a chunk and adds its gradients."""
@@ -299,25 +317,44 @@ class _Gradients:
             torch.stack([chunk.features[leaf].detach().to(self.dtype) for leaf in leaves])
             for _, leaves in chunk.groups
         ]
-        logits = self._project(chunk, stacked).requires_grad_()
+        logits = self._project(chunk, stacked)
+        closed = self.function is not None and len(chunk.target) > 1
+        way = self._in_closed_form if closed else self._by_autograd
+        seen, terms, of_logits = way(chunk, logits, rows)
+        statistics = _observe(chunk, seen, first)
+        if first and len(terms) > 1 and chunk.observer is not None:
+            back = self._into_features
+            statistics.update(pressure_sums(chunk.objective, seen, of_logits, back))
+        self._add_logits(chunk, stacked, of_logits, rows)
+        return HeadResult(_total(terms), terms, statistics)
+
+    def _in_closed_form(
+        self, chunk: _Batch, logits: Tensor, rows: slice
+    ) -> Tuple[Rows, LossTerms, Tensor]:
+        """Rows, terms, and the gradient with respect to the logits, by one function."""
+        seen = chunk.rows(logits, chunk.features, chunk.gates)
+        seen.sums = self.function(logits, chunk.target)
+        values = (seen.sums.task, seen.sums.divergence)
+        terms = dict(zip(chunk.objective.gradients, values))  # task alone has one name
+        return seen, terms, seen.sums.gradient
+
+    def _by_autograd(
+        self, chunk: _Batch, logits: Tensor, rows: slice
+    ) -> Tuple[Rows, LossTerms, Tensor]:
+        """The same of any objective; gradients of gates and features are added here."""
+        logits.requires_grad_()
         features = [_leaf(feature) for feature in chunk.features]
         gates = {name: _leaf(gate) for name, gate in chunk.gates.items()}
         seen = chunk.rows(logits, features, gates)
         with torch.enable_grad():
             terms = chunk.objective.terms(seen)
             total = _total(terms)
-        statistics = _observe(chunk, seen, first)
         of_logits, of_gates, of_features = _gradients(total, logits, gates, features)
-        if first and len(terms) > 1 and chunk.observer is not None:
-            back = self._into_features
-            statistics.update(pressure_sums(chunk.objective, seen, of_logits, back))
-        self._add_logits(chunk, stacked, of_logits, rows)
         for name, gradient in of_gates.items():
             self.gates[name][rows] = gradient
         for leaf, gradient in of_features.items():
             self.features[leaf][rows] += gradient
-        detached = {name: term.detach() for name, term in terms.items()}
-        return HeadResult(total.detach(), detached, statistics)
+        return seen, {name: term.detach() for name, term in terms.items()}, of_logits
 
     def _project(self, chunk: _Batch, stacked: List[Tensor]) -> Tensor:
         """Logits ``(leaves, rows, classes)``: one matrix product per distinct projection."""

@@ -75,6 +75,10 @@ class Precision:
             f"by oneDNN {figures.onednn:.0f}, bfloat16 {figures.bfloat16:.0f})"
         )
 
+    def switch(self) -> None:
+        """Sends the process's float32 products where they shall go, from now on."""
+        _to_onednn(self.onednn)
+
     @contextmanager
     def products(self, device: str, positions: int) -> Iterator[None]:
         """Products within run in this arithmetic; so do those of their backward pass.
@@ -114,7 +118,7 @@ def settle(wanted: str, device: str) -> Precision:
         device: Type of the device that will compute.
     """
     precision = choose(wanted, measure(device))
-    _switch(precision.onednn)
+    precision.switch()
     logger.info("matrix products: %s", precision)
     return precision
 
@@ -139,7 +143,7 @@ def _onednn_speed(left: Tensor, right: Tensor) -> float:
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.backends.mkldnn, "matmul"):
         return 0.0
     before, expected = torch.backends.mkldnn.matmul.fp32_precision, left @ right.t()
-    _switch(True)
+    _to_onednn(True)
     try:
         deviation = (left @ right.t() - expected).abs().max() / expected.abs().max()
         return _speed(lambda: left @ right.t()) if deviation < EXACT else 0.0
@@ -147,7 +151,7 @@ def _onednn_speed(left: Tensor, right: Tensor) -> float:
         torch.backends.mkldnn.matmul.fp32_precision = before
 
 
-def _switch(onednn: bool) -> None:
+def _to_onednn(onednn: bool) -> None:
     if hasattr(torch.backends.mkldnn, "matmul"):
         torch.backends.mkldnn.matmul.fp32_precision = "bf16" if onednn else "none"
 

@@ -170,6 +170,7 @@ def _start(trainer: Trainer, validation_is_due: bool) -> Any:
         "commit": facts.commit(),
         "versions": facts.versions(),
         "hardware": facts.hardware(trainer.cuda, trainer.data_parallel_world_size),
+        "arithmetic": facts.arithmetic(trainer.get_criterion(), trainer.cuda),
         "parameters": facts.parameter_counts(model),
     }
     tracked = Tracked(

@@ -229,6 +229,13 @@ def hardware(on_gpu: bool, workers: int) -> Dict[str, Any]:
     }
 
 
+def arithmetic(criterion: nn.Module, on_gpu: bool) -> Optional[Dict[str, Any]]:
+    """How matrix products are computed and what was measured; unset where nobody chose it."""
+    choose = getattr(criterion, "precision", None)
+    chosen = choose("cuda" if on_gpu else "cpu") if callable(choose) else None
+    return None if chosen is None else dataclasses.asdict(chosen)
+
+
 def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
 from tsa_mt.objectives import functional as F
+from tsa_mt.objectives.mutual import Mutual
 
 
 @register_objective("dml")
@@ -50,6 +51,13 @@ class DML(Objective):
         """KL of the leaves to what they imitate, summed over leaves and rows."""
         log_probs = rows.log_probs(temperature=self.temperature)
         return F.pairwise_kl(log_probs, self.detach) / (rows.leaves - 1)
+
+    def mutual(self) -> Mutual:
+        """The same in closed form; see `tsa_mt.objectives.mutual`."""
+        if self.leaves == 1:
+            return Mutual()
+        scale = self.strength * self.temperature**2 / (self.leaves - 1)
+        return Mutual(1.0, scale, self.temperature, self.detach)
 
 
 @register_objective("dml_mean")

@@ -25,7 +25,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, log_probs: Tensor, target: Tensor, smoothing: float) -> Tensor:
-        rest, true = _smoothing_weights(smoothing, log_probs.shape[-1])
+        rest, true = smoothing_weights(smoothing, log_probs.shape[-1])
         index = target.expand(log_probs.shape[0], -1).unsqueeze(-1)
         ctx.save_for_backward(index)
         ctx.shape, ctx.weights = log_probs.shape, (rest, true)
@@ -42,7 +42,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         return out, None, None
 
 
-def _smoothing_weights(smoothing: float, classes: int) -> Tuple[float, float]:
+def smoothing_weights(smoothing: float, classes: int) -> Tuple[float, float]:
     """Weights of every class's and of the true class's log-probability, as fairseq defines them."""
     rest = smoothing / (classes - 1) if smoothing else 0.0
     return rest, 1.0 - smoothing - rest
@@ -75,7 +75,7 @@ class _LogitCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits: Tensor, log_probs: Tensor, target: Tensor, smoothing: float) -> Tensor:
-        rest, true = _smoothing_weights(smoothing, log_probs.shape[-1])
+        rest, true = smoothing_weights(smoothing, log_probs.shape[-1])
         index = target.expand(log_probs.shape[0], -1).unsqueeze(-1)
         ctx.save_for_backward(log_probs, index)
         ctx.weights, ctx.dtype = (rest, true), logits.dtype

@@ -8,6 +8,7 @@ Loss: ``sum_k CE(z_k, y)``. Summed over leaves. Nothing is detached: there is no
 """
 
 from tsa_mt.objectives import LEAVES, LossTerms, Objective, Rows, register_objective
+from tsa_mt.objectives.mutual import Mutual
 
 
 @register_objective("independent")
@@ -24,3 +25,7 @@ class Independent(Objective):
     def terms(self, rows: Rows) -> LossTerms:
         """See `Objective.terms`; the only term is ``task``."""
         return {"task": rows.task_losses().sum()}
+
+    def mutual(self) -> Mutual:
+        """The same in closed form; see `tsa_mt.objectives.mutual`."""
+        return Mutual()

@@ -12,17 +12,21 @@ With K leaves, ``m = 1/K sum_k z_k`` and ``e_k = <q_k, z_k - m>`` the normaliser
 
 `mutual_function` returns one function that gives the loss, this gradient and the figures that are
 logged. Written leaf by leaf, it is what a compiler turns into three passes over the logits: the
-maximum, the sums, the gradient. Uncompiled it is slow; the objectives' own ``terms`` are the twin
+maximum, the sums, the gradient. Uncompiled it is slow. The objectives' own ``terms`` are the twin
 that runs where nothing is compiled, and the reference in the tests.
+
+An objective whose terms are such a loss says so in a method ``mutual(self)`` that returns the
+numbers, or ``None``. The term after ``task`` in its `gradients` is the KL.
 """
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tsa_mt.objectives.functional import _smoothing_weights as smoothing_weights
+from tsa_mt.objectives.functional import smoothing_weights
 
 LARGEST_POWER = 4
 """``exp(x)`` is ``exp(x / T)`` to the T up to this temperature: products are cheaper than exp."""
@@ -63,6 +67,23 @@ class MutualSums(NamedTuple):
     smoothed: Tensor
     correct: Tensor
     gradient: Tensor
+
+
+def mutual_of(objective: nn.Module, cls: type | None = None) -> Mutual | None:
+    """The numbers of an objective's loss, ``None`` where it has no closed form.
+
+    A subclass that defines any function has another formula until it gives its own ``mutual``.
+
+    Args:
+        objective: The objective.
+        cls: Where to begin in its line of classes; unset, with its own.
+    """
+    for each in (cls or type(objective)).__mro__:
+        if "mutual" in vars(each):
+            return each.mutual(objective)
+        if any(isinstance(value, (FunctionType, property)) for value in vars(each).values()):
+            break
+    return None
 
 
 def mutual_function(loss: Mutual, smoothing: float) -> Callable[[Tensor, Tensor], MutualSums]:

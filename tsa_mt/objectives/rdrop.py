@@ -30,6 +30,7 @@ from tsa_mt.objectives import (
 from tsa_mt.objectives import functional as F
 from tsa_mt.objectives.config import RDROP
 from tsa_mt.objectives.independent import Independent
+from tsa_mt.objectives.mutual import Mutual, mutual_of
 
 
 @register_objective("rdrop")
@@ -57,3 +58,10 @@ class DropoutAgreement(Consistency):
             **{name: first[name] + second[name] for name in first},
             "rdrop": self.config.rdrop_weight * F.pairwise_kl(both) / 2,
         }
+
+    def mutual(self) -> Mutual | None:
+        """In closed form, for one leaf: its two passes are two leaves."""
+        inner = mutual_of(self, type(self).__bases__[1])  # of the objective within
+        if inner is None or inner.divergence or self.leaves > 1:
+            return None
+        return Mutual(inner.task, self.config.rdrop_weight / 2)

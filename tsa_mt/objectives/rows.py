@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tsa_mt.objectives import functional as F
+from tsa_mt.objectives.mutual import MutualSums
 
 LossTerms = dict[str, Tensor]
 """Named, weighted sums over rows; the loss is their plain sum."""
@@ -90,6 +91,9 @@ class Rows(Predictions):
         gates: What `Objective.fuse` computed, by name; the first dimension is the rows'.
         teacher: The frozen teachers, or the averaged copies of the leaves.
         context: Ramp-up and label smoothing.
+
+    Attributes:
+        sums: What the closed form of the loss gave for these rows, where it was used.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Rows(Predictions):
         self.gates = dict(gates or {})
         self.context = context
         self.logged: dict[str, Tensor] = {}
+        self.sums: MutualSums | None = None
         self._features = features
         self._teacher = teacher
 

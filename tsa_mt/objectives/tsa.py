@@ -22,6 +22,7 @@ Every leaf k of the tree learns from the label and from every other leaf j, pair
 
 from tsa_mt.objectives import Context, LossTerms, Objective, Option, Rows, register_objective
 from tsa_mt.objectives import functional as F
+from tsa_mt.objectives.mutual import Mutual
 
 
 @register_objective("tsa")
@@ -45,3 +46,10 @@ class TSA(Objective):
         scale = self.weight * self.temperature**2 / (rows.leaves - 1)
         divergence = F.pairwise_kl(rows.logits(), self.detach, self.temperature)
         return {"task": (1.0 - self.weight) * task, "distillation": scale * divergence}
+
+    def mutual(self) -> Mutual:
+        """The same in closed form; see `tsa_mt.objectives.mutual`."""
+        if self.leaves == 1:
+            return Mutual()
+        scale = self.weight * self.temperature**2 / (self.leaves - 1)
+        return Mutual(1.0 - self.weight, scale, self.temperature, self.detach)
