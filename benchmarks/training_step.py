@@ -229,6 +229,11 @@ class Process:
         return self.pipe.recv()
 
 
+    def end(self) -> None:
+        """Lets the process end."""
+        self.pipe.send("end")
+
+
 def measure_all(processes: dict, repeats: int) -> dict:
     """CPU and wall seconds of every candidate in every round: ``[(cpu, wall), ...]`` by name."""
     times: dict = {name: [] for name in processes}
@@ -298,6 +303,8 @@ def main() -> int:
     processes = {name: Process(VERSIONS[name], args) for name in names}
     times = measure_all(processes, args.repeats)
     facts = {name: process.ask("facts") for name, process in processes.items()}
+    for process in processes.values():
+        process.end()
     text = f"{conditions(args)}\n\n" + "\n".join(table(times, facts))
     print(text)
     if args.write:
