@@ -344,7 +344,7 @@ class Blanked(Consistency):
 
     alters = True
 
-    def altered(self, inputs, number):
+    def altered(self, inputs, number, fixed=None):
         seen.append((number, tuple(inputs.shape)))
         return inputs if number == 0 else torch.cat([0 * inputs[:, :1], inputs[:, 1:]], dim=1)
 

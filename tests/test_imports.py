@@ -28,6 +28,7 @@ FLOORS = (
     "compiled",
     "precision",
     "vitals",
+    "memory",
     "head",
     "row_share",
     "compat",

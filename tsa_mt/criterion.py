@@ -26,6 +26,7 @@ from torch import Tensor
 from tsa_mt.branches import Projection, TeacherOutputs
 from tsa_mt.dropout import cheapen
 from tsa_mt.head import HeadResult, branch_head
+from tsa_mt.memory import keep_freed_memory
 from tsa_mt.objectives import functional as F
 from tsa_mt.objectives.base import Objective
 from tsa_mt.objectives.consistency import inputs_of, passes_of
@@ -217,10 +218,13 @@ class OnlineKDCriterion(FairseqCriterion):
     def precision(self, device: str) -> Optional[Precision]:
         """The arithmetic of products, settled at the first call; ``None`` where nobody chose one.
 
+        The process then keeps the memory that it frees.
+
         Args:
             device: Type of the device that trains.
         """
         if self._precision is None and self.kd_precision is not None:
+            keep_freed_memory()
             self._precision = settle(self.kd_precision, device)
         return self._precision
 
