@@ -160,7 +160,7 @@ def test_a_tree_reports_its_leader_as_a_plain_model_would_be(build, criterion, t
 # --- padding and empty batches ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("objective", FREE)
+@pytest.mark.parametrize("objective", [name for name in FREE if name != "simcut"])  # draws cuts
 def test_padding_changes_neither_loss_nor_gradients(build, criterion, objective):
     model, okd = build(kd_objective=objective), criterion(objective)
     loss, _, logging, gradients = run(okd, model, make_sample())
