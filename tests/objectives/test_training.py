@@ -24,6 +24,7 @@ RUNS += [
     ("okddip", ("--peer-encoders", "--tree", "0(2,2,2)")),
     ("pcl", ("--share-all-embeddings", "--kd-rdrop-weight", "1", "--tree", "1(1(0,1),1)")),
     ("pcl", ("--branch-projection", "separate", "--tree", "1(1,1)")),
+    ("tsa", ("--encoder-layers", "2", "--tree", "1(1/2,1/1(1,1))", "--kd-row-share", ".5")),
     ("ensemble", ("--kd-start", "2", "--kd-simcut-weight", "1", "--tree", "1(1,1)")),
     ("mean_teacher", ("--kd-word-dropout", ".3", "--share-all-embeddings", "--tree", "1(1,1)")),
 ]
@@ -146,17 +147,21 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("name", "backend"),
-    [("okddip", "legacy_ddp"), ("okddip", "pytorch_ddp"), ("pcl", "pytorch_ddp")],
+    ("name", "backend", "more"),
+    [
+        ("okddip", "legacy_ddp", ("--kd-row-share", ".6")),
+        ("okddip", "pytorch_ddp", ("--encoder-layers", "2", "--tree", "1(1/2,1/1(1,1))")),
+        ("pcl", "pytorch_ddp", ()),
+    ],
 )
 def test_two_processes_equal_one_with_two_micro_batches(
-    name, backend, tiny_data, train, command, root, tmp_path
+    name, backend, more, tiny_data, train, command, root, tmp_path
 ):
     probe = tmp_path / "probe.py"
     probe.write_text(PROBE)
     options = (
         *("--kd-objective", name, "--tree", "1(1,1,1)", "--decoder-layers", "2"),
-        *("--dropout", "0", "--max-update", "3", "--optimizer", "sgd", "--lr", "0.1"),
+        *("--dropout", "0", "--max-update", "3", "--optimizer", "sgd", "--lr", "0.1", *more),
     )
     single = train(tiny_data, tmp_path / "one", *options, "--update-freq", "2")["model"]
     with socket.socket() as free:
