@@ -39,6 +39,7 @@ FLOORS = (
     "criterion",
     "pairing",
     "options",
+    "modeling",
     "translation",
     "vision",
     "plan.formulas",

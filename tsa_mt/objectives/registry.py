@@ -25,6 +25,9 @@ RENAMED = {
 }
 """By earlier name: the present one, and a sentence about it."""
 
+LISTENERS: list[Callable[[], None]] = []
+"""Called after every registration; command lines learn of late objectives so."""
+
 Class = TypeVar("Class", bound=type[Objective])
 
 
@@ -41,6 +44,8 @@ def register_objective(name: str) -> Callable[[Class], Class]:
             raise ValueError(f"objective {name!r} is registered twice: {known} and {cls}")
         cls.name = name
         OBJECTIVES[name] = cls
+        for listener in LISTENERS:
+            listener()
         return cls
 
     return register

@@ -5,17 +5,14 @@ it can only be built where the teacher's checkpoint is at hand. Without it a stu
 and decodes: the bridge's entries are dropped, only training asks for the teacher.
 """
 
-import os
-from typing import Any, Callable, Dict, List, Optional
+from typing import Callable, List, Optional
 
 from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
 from tsa_mt.objectives.sokd import SOKD
-from tsa_mt.teacher import Teacher, load_teacher, teacher_paths
-
-PREFIX = "decoder.branches.bridge."
+from tsa_mt.teacher import Teacher
 
 
 class Bridge(nn.Module):
@@ -49,28 +46,6 @@ class Bridge(nn.Module):
         return state.transpose(0, 1)  # length x batch x dim -> batch x length x dim
 
 
-def find_bridge(paths: Optional[str], task, objective: SOKD) -> Optional[Bridge]:
-    """Builds the bridge of a teacher that is at hand; ``None`` where there is none.
-
-    Args:
-        paths: ``--kd-teacher``.
-        task: The student's task, for its dictionaries.
-        objective: Its ``bridge_layers`` and ``bridge_init``.
-
-    Raises:
-        ValueError: Several teachers, or one that a bridge cannot grow out of.
-    """
-    teachers = teacher_paths(paths)
-    if len(teachers) > 1:
-        raise ValueError(
-            f"objective 'sokd' grows its bridge out of one teacher, but --kd-teacher names "
-            f"{len(teachers)}: {', '.join(teachers)}"
-        )
-    if not teachers or not os.path.isfile(teachers[0]):
-        return None
-    return build_bridge(load_teacher(teachers[0], task), objective)
-
-
 def build_bridge(teacher: Teacher, objective: SOKD) -> Bridge:
     """Builds fresh layers of the teacher's shape; copies the teacher's weights if asked to.
 
@@ -102,10 +77,3 @@ def build_bridge(teacher: Teacher, objective: SOKD) -> Bridge:
         if bridge.layer_norm is not None:
             bridge.layer_norm.load_state_dict(norm.state_dict())
     return bridge
-
-
-def drop_idle_bridge(state_dict: Dict[str, Tensor], model: Any) -> None:
-    """Removes the bridge's entries, in place, where the model was built without its teacher."""
-    if getattr(model.decoder.branches, "bridge", None) is None:
-        for key in [key for key in state_dict if key.startswith(PREFIX)]:
-            del state_dict[key]

@@ -14,7 +14,7 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import II, DictConfig, OmegaConf
 
-from tsa_mt.options import objective_fields
+from tsa_mt.modeling import ObjectiveFields
 
 NESTED = ("encoder", "decoder", "quant_noise")
 FLAT_REFERENCES = {
@@ -51,11 +51,6 @@ FlatTransformerConfig: Any = dataclasses.make_dataclass(
     "FlatTransformerConfig", _flat_fields(), bases=(FairseqDataclass,)
 )
 """fairseq's Transformer options, flat."""
-
-ObjectiveFields: Any = dataclasses.make_dataclass(
-    "ObjectiveFields", objective_fields(), bases=(FairseqDataclass,)
-)
-"""``kd_objective`` and every objective's options."""
 
 
 @dataclass

@@ -15,12 +15,11 @@ from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from torch import Tensor, nn
 
-from tsa_mt.averaged import Averaged
-from tsa_mt.branches import Projection, TeacherOutputs
-from tsa_mt.objectives import Objective, build_objective
-from tsa_mt.options import chosen_options, default_tree
+from tsa_mt.branches import Projection
+from tsa_mt.modeling import LearningTree, bridge_teacher, objective_of
+from tsa_mt.options import default_tree
 from tsa_mt.teacher import TeacherPass
-from tsa_mt.translation.bridge import drop_idle_bridge, find_bridge
+from tsa_mt.translation.bridge import build_bridge
 from tsa_mt.translation.config import TreeTransformerConfig, flat_namespace
 from tsa_mt.translation.decoder import TreeDecoder
 from tsa_mt.translation.encoder import TreeEncoder, own_encoder_nodes
@@ -31,12 +30,10 @@ NAME = "tree_transformer"
 
 
 @register_model(NAME, dataclass=TreeTransformerConfig)
-class TreeTransformer(TransformerModelBase):
+class TreeTransformer(LearningTree, TransformerModelBase):
     """Transformer with a tree decoder; the leader is the stock network under stock names."""
 
-    def __init__(self, cfg, encoder, decoder):
-        super().__init__(cfg, encoder, decoder)
-        self.num_updates = 0
+    branches_at = "decoder.branches"
 
     @classmethod
     def add_args(cls, parser):
@@ -59,12 +56,12 @@ class TreeTransformer(TransformerModelBase):
         model = super().build_model(config, task)
         model.branch_init = args.branch_init
         if model.objective.needs_bridge:
-            model.decoder.branches.bridge = find_bridge(args.kd_teacher, task, model.objective)
-        objective = model.objective
-        if objective.rescales_shared and isinstance(model.encoder, TreeEncoder):
+            teacher = bridge_teacher(args.kd_teacher, task)
+            bridge = None if teacher is None else build_bridge(teacher, model.objective)
+            model.decoder.branches.bridge = bridge
+        if model.objective.rescales_shared and isinstance(model.encoder, TreeEncoder):
             model.encoder.rescale_forks()
-        if objective.average_decay is not None:
-            model.decoder.branches.averaged = Averaged(model, objective.average_decay)
+        model.keep_average()
         return model
 
     @classmethod
@@ -80,13 +77,12 @@ class TreeTransformer(TransformerModelBase):
         """Builds the tree decoder; called by fairseq's ``build_model``."""
         tree = resolve_tree(cfg)
         objective = partial(
-            build_objective,
-            cfg.kd_objective,
+            objective_of,
+            cfg,
             tree,
             feature_dim=cfg.decoder.output_dim,
             num_classes=len(tgt_dict),
             trunk_dim=cfg.decoder.embed_dim,
-            **chosen_options(cfg),
         )
         return TreeDecoder(
             cfg,
@@ -98,20 +94,6 @@ class TreeTransformer(TransformerModelBase):
             decode_branch=cfg.decode_branch,
             no_encoder_attn=cfg.no_cross_attention,
         )
-
-    @property
-    def objective(self) -> Objective:
-        """What the leaves learn; its trainable parts live under ``decoder.branches``."""
-        return self.decoder.branches.objective
-
-    @property
-    def averaged(self) -> Optional[Averaged]:
-        """The averaged copy of the model, for an objective whose peers it teaches."""
-        return getattr(self.decoder.branches, "averaged", None)
-
-    def averaged_teachers(self, net_input: Dict[str, Tensor]) -> TeacherOutputs:
-        """What the averaged leaves compute for a batch; to be called before `forward`."""
-        return self.averaged.teach(self, net_input)
 
     @property
     def tree(self) -> Tree:
@@ -181,17 +163,10 @@ class TreeTransformer(TransformerModelBase):
         if isinstance(self.encoder, TreeEncoder):
             self.encoder.decode_branch = branch
 
-    def set_num_updates(self, num_updates: int) -> None:
-        """Remembers the number of updates, which ramp-ups and averages are measured in."""
-        super().set_num_updates(num_updates)
-        self.num_updates = num_updates
-        if self.averaged is not None:
-            self.averaged.follow(self, num_updates)
-
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """Lets checkpoints of plain Transformers (and of fairseq 0.12.2) load."""
         super().upgrade_state_dict_named(state_dict, name)
-        drop_idle_bridge(state_dict, self)
+        self.drop_idle_bridge(state_dict)
         add_missing_branches(state_dict, self)
 
     def prepare_for_inference_(self, cfg) -> None:

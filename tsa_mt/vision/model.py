@@ -10,30 +10,26 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass import ChoiceEnum
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from tsa_mt.averaged import Averaged
-from tsa_mt.branches import BranchOutputs, Projection, TeacherOutputs
-from tsa_mt.objectives import Objective, Rows, build_objective
-from tsa_mt.options import chosen_options, default_tree, objective_fields
+from tsa_mt.branches import BranchOutputs, Projection
+from tsa_mt.modeling import LearningTree, ObjectiveFields, bridge_teacher, objective_of
+from tsa_mt.objectives import Objective, Rows
+from tsa_mt.options import default_tree
 from tsa_mt.teacher import TeacherPass
 from tsa_mt.tree import Tree
 from tsa_mt.vision.accuracy import accuracy_statistics
 from tsa_mt.vision.backbone import BACKBONES, Backbone, find_backbone, run_units
 from tsa_mt.vision.classifier import TreeNetwork, TreeRunner, branch_sources, mean_logits
 from tsa_mt.vision.fusion import FEATURES, MAPS
-from tsa_mt.vision.teacher import ImageTeacher, drop_idle_bridge, find_bridge
+from tsa_mt.vision.teacher import ImageTeacher, build_bridge
 from tsa_mt.vision.trees import resolve_tree
 
 NAME = "tree_classifier"
 BRANCHES = "branches."
-
-ObjectiveFields = dataclasses.make_dataclass(
-    "ObjectiveFields", objective_fields(), bases=(FairseqDataclass,)
-)
 
 
 @dataclass
@@ -80,7 +76,7 @@ class TreeClassifierConfig(ObjectiveFields):
 
 
 @register_model(NAME, dataclass=TreeClassifierConfig)
-class TreeClassifier(BaseFairseqModel):
+class TreeClassifier(LearningTree, BaseFairseqModel):
     """A plain image network under its own names, and the branches of a tree under ``branches``.
 
     Args:
@@ -117,7 +113,6 @@ class TreeClassifier(BaseFairseqModel):
         self.runner = TreeRunner(leader, self.branches, tree)
         self.backbone, self.tree, self.config = backbone, tree, config
         self.num_classes = num_classes
-        self.num_updates = 0
         self.branches.objective = objective(self)
 
     @classmethod
@@ -133,7 +128,10 @@ class TreeClassifier(BaseFairseqModel):
         tree = resolve_tree(config.tree or default_tree(config.kd_objective), backbone)
         model = cls.with_objective(backbone, tree, task.num_classes, config)
         if model.objective.needs_bridge:
-            model.branches.bridge = find_bridge(config.kd_teacher, task, model.objective)
+            teacher = bridge_teacher(config.kd_teacher, task)
+            if teacher is not None:
+                bridge = build_bridge(teacher, task.num_classes, model.objective)
+                model.branches.bridge = bridge
         return model.to(memory_format=torch.channels_last) if config.channels_last else model
 
     @classmethod
@@ -141,53 +139,30 @@ class TreeClassifier(BaseFairseqModel):
         cls, backbone: Backbone, tree: Tree, num_classes: int, config: Namespace
     ) -> "TreeClassifier":
         """Builds the model with the objective that ``config`` names."""
-        options = chosen_options(config)
 
         def objective(model: "TreeClassifier") -> Objective:
             trunk, last = _widths(model.runner, backbone)
             width = model.runner.leader.feature_dim
             model.runner.fuses_maps = last == width
-            return build_objective(
-                config.kd_objective,
+            return objective_of(
+                config,
                 tree,
                 feature_dim=width,
                 num_classes=num_classes,
                 trunk_dim=trunk,
                 fusion=MAPS if last == width else FEATURES,
                 leaf_dims=[p.weight.shape[1] for p in model.runner.projections()],
-                **options,
             )
 
         model = cls(backbone, tree, objective, num_classes, config)
         model.runner.rescales = model.objective.rescales_shared
-        if model.objective.average_decay is not None:
-            model.branches.averaged = Averaged(model, model.objective.average_decay)
+        model.keep_average()
         return model
-
-    @property
-    def objective(self) -> Objective:
-        """What the leaves learn; its trainable parts live under ``branches``."""
-        return self.branches.objective
-
-    @property
-    def averaged(self) -> Optional[Averaged]:
-        """The averaged copy of the model, for an objective whose peers it teaches."""
-        return getattr(self.branches, "averaged", None)
-
-    def averaged_teachers(self, net_input: Dict[str, Tensor]) -> TeacherOutputs:
-        """What the averaged leaves compute for a batch; to be called before `forward`."""
-        return self.averaged.teach(self, net_input)
 
     @property
     def projections(self) -> List[Projection]:
         """The projection of every feature matrix that ``forward(branches=True)`` returns."""
         return self.runner.projections() + self.objective.projections
-
-    @property
-    def bridge_projection(self) -> Optional[Projection]:
-        """The classifier of SOKD's bridge, where there is one."""
-        bridge = getattr(self.branches, "bridge", None)
-        return None if bridge is None else bridge.projection
 
     @property
     def views(self) -> int:
@@ -263,18 +238,11 @@ class TreeClassifier(BaseFairseqModel):
         logits = rows.logits()[: self.objective.leaves]
         return accuracy_statistics(logits, rows.targets, len(self.tree.leaves))
 
-    def set_num_updates(self, num_updates: int) -> None:
-        """Remembers the number of updates, which ramp-ups and averages are measured in."""
-        super().set_num_updates(num_updates)
-        self.num_updates = num_updates
-        if self.averaged is not None:
-            self.averaged.follow(self, num_updates)
-
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """Lets a plain network's state dict load: its missing branches are filled in."""
         super().upgrade_state_dict_named(state_dict, name)
         self._check_classes(state_dict)
-        drop_idle_bridge(state_dict, self)
+        self.drop_idle_bridge(state_dict)
         if any(key.startswith(BRANCHES) for key in state_dict):
             return
         own = self.state_dict(keep_vars=True)

@@ -5,15 +5,14 @@ classifier of its own), trained along with the student; it reads the teacher's m
 https://github.com/swlzq/Semi-Online-KD (``models/wrn.py`` at de7b598).
 """
 
-import os
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, List, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from tsa_mt.branches import Projection
 from tsa_mt.objectives.sokd import SOKD
-from tsa_mt.teacher import TeacherPass, load_teacher, teacher_paths
+from tsa_mt.teacher import TeacherPass
 from tsa_mt.vision.backbone import Pieces, run_units
 from tsa_mt.vision.classifier import projection_of
 
@@ -93,28 +92,6 @@ class ImageBridge(nn.Module):
         return self.pool(self.top(run_units(self.units, hidden[self.start]))).float()
 
 
-def find_bridge(paths: Optional[str], task: Any, objective: SOKD) -> Optional[ImageBridge]:
-    """Builds the bridge of a teacher that is at hand; ``None`` where there is none.
-
-    Args:
-        paths: ``--kd-teacher``.
-        task: The student's task, for its classes.
-        objective: Its ``bridge_layers`` (here units; 0 = the last stage) and ``bridge_init``.
-
-    Raises:
-        ValueError: Several teachers, or a bridge as long as the teacher.
-    """
-    teachers = teacher_paths(paths)
-    if len(teachers) > 1:
-        raise ValueError(
-            f"objective 'sokd' grows its bridge out of one teacher, but --kd-teacher names "
-            f"{len(teachers)}: {', '.join(teachers)}"
-        )
-    if not teachers or not os.path.isfile(teachers[0]):
-        return None
-    return build_bridge(load_teacher(teachers[0], task), task.num_classes, objective)
-
-
 def build_bridge(teacher: ImageTeacher, num_classes: int, objective: SOKD) -> ImageBridge:
     """Builds the end of a network of the teacher's kind; copies its weights if asked to.
 
@@ -131,10 +108,3 @@ def build_bridge(teacher: ImageTeacher, num_classes: int, objective: SOKD) -> Im
     if objective.bridge_init == "teacher":
         fresh.network.load_state_dict(teacher.pieces.network.state_dict())
     return ImageBridge(fresh, backbone.depth - count)
-
-
-def drop_idle_bridge(state_dict: Dict[str, Tensor], model: nn.Module) -> None:
-    """Removes the bridge's entries, in place, where the model was built without its teacher."""
-    if getattr(model.branches, "bridge", None) is None:
-        for key in [key for key in state_dict if key.startswith(BRIDGE)]:
-            del state_dict[key]
