@@ -14,28 +14,6 @@ def page(root):
     return lambda name: (root / "docs" / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_table_of_methods_has_the_published_values(name, page, root):
-    rows = page("methods.md").splitlines()
-    (row,) = [line for line in rows if line.startswith(f"| [`{name}`](")]
-    cells = (cell.strip() for cell in row.split("|")[1:-1])
-    link, tree, _, _, temperature, weights, ramp, _ = cells
-    cls, config = OBJECTIVES[name], OBJECTIVES[name].Config()
-    assert (root / "docs" / re.search(r"\((.+)\)", link)[1]).is_file()
-    assert tree == f"`{cls.default_tree}`"
-    if hasattr(config, "temperature"):
-        assert float(temperature) == config.temperature
-    for word in ("share", "strength"):
-        value = getattr(config, {"share": "weight"}.get(word, word), None)
-        found = re.search(rf"{word} ([\d.]+)", weights)
-        assert (found is None) == (value is None)
-        assert found is None or float(found[1]) == value
-    assert (ramp == "none") == (not hasattr(config, "rampup"))
-    if ramp != "none":
-        part, whole = map(int, ramp.split("/"))
-        assert part / whole == config.rampup
-
-
 def test_flags_on_the_pages_exist(page):
     known = {"--" + flag.replace("_", "-") for flag, _, _ in objective_fields()}
     for name in ("methods.md", "adding-a-method.md"):

@@ -48,7 +48,11 @@ PAPER = {"lambda_teacher": 4.0, "lambda_own": 0.0, "lambda_branch": 2.0}
 
 @register_objective("ahbf")
 class AHBF(RampedObjective):
-    """Auxiliary teachers fused level by level; see the module's docstring."""
+    """Auxiliary teachers fused level by level; see the module's docstring.
+
+    Detached: nothing.
+    Form: *by its code*: Gong et al. 2023, [code](https://github.com/linruigong965/AHBF).
+    """
 
     default_tree = "ladder"
     fuses_features = True

@@ -27,7 +27,13 @@ from tsa_mt.objectives import functional as F
 
 @register_objective("cl_ilr")
 class CLILR(RampedObjective):
-    """Collaborative learning with rescaled gradients; see the module's docstring."""
+    """Collaborative learning with rescaled gradients; see the module's docstring.
+
+    Detached: nothing (``--kd-detach``); the gradient of what branches share is divided by their
+        number.
+    Form: *by another's code*: Song and Chai 2018, [OKDDip's
+        code](https://github.com/DefangChen/OKDDip-AAAI2020).
+    """
 
     default_tree = "fork"
     rescales_shared = True

@@ -32,7 +32,11 @@ from tsa_mt.objectives.mutual import Mutual
 
 @register_objective("dml")
 class DML(Objective):
-    """Every leaf imitates every other one; see the module's docstring."""
+    """Every leaf imitates every other one; see the module's docstring.
+
+    Detached: the imitated leaf.
+    Form: *published*: Zhang et al. 2018, the paper's algorithm.
+    """
 
     default_tree = "peers"
     strength = Option.strength(1.0)
@@ -62,7 +66,12 @@ class DML(Objective):
 
 @register_objective("dml_mean")
 class DMLMean(DML):
-    """Every leaf imitates the mean logit of the others; see the module's docstring."""
+    """Every leaf imitates the mean logit of the others; see the module's docstring.
+
+    Detached: nothing (``--kd-detach``).
+    Form: *by another's code*: DML as in [OKDDip's
+        code](https://github.com/DefangChen/OKDDip-AAAI2020).
+    """
 
     temperature = Option.temperature(3.0)
     detach = Option.detach(False)

@@ -22,7 +22,11 @@ from tsa_mt.objectives import functional as F
 
 @register_objective("ensemble")
 class Ensemble(RampedObjective):
-    """The mean of all leaves' probabilities teaches each, or the leader alone."""
+    """The mean of all leaves' probabilities teaches each, or the leader alone.
+
+    Detached: the ensemble.
+    Form: *ours*, of known parts: the mean of all leaves' probabilities teaches.
+    """
 
     strength = Option.strength(1.0)
     temperature = Option.temperature(1.0)

@@ -13,7 +13,11 @@ from tsa_mt.objectives.mutual import Mutual
 
 @register_objective("independent")
 class Independent(Objective):
-    """Task loss on every leaf; see the module's docstring."""
+    """Task loss on every leaf; see the module's docstring.
+
+    Detached: nothing to detach.
+    Form: *by another's code*: multi-branch control of Chen et al. 2020.
+    """
 
     default_tree = "chain"
 

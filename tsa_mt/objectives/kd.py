@@ -65,7 +65,11 @@ class WordLevel(Objective):
 
 @register_objective("kd")
 class KD(WordLevel):
-    """Interpolation of the task loss and a frozen teacher; see the module's docstring."""
+    """Interpolation of the task loss and a frozen teacher; see the module's docstring.
+
+    Detached: the teacher.
+    Form: *published*: Kim and Rush 2016, word level.
+    """
 
     weight = Option.share(0.5)
 
@@ -76,7 +80,12 @@ class KD(WordLevel):
 
 @register_objective("kd_hinton")
 class HintonKD(WordLevel):
-    """Sum of the task loss and a frozen teacher; see the module's docstring."""
+    """Sum of the task loss and a frozen teacher; see the module's docstring.
+
+    Detached: the teacher.
+    Form: *by another's code*: Hinton et al. 2015, as in [OKDDip's
+        code](https://github.com/DefangChen/OKDDip-AAAI2020).
+    """
 
     strength = Option.strength(1.0)
     temperature = Option.temperature(3.0)

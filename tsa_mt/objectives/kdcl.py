@@ -67,7 +67,11 @@ class Collaborative(Objective):
 
 @register_objective("kdcl_naive")
 class KDCLNaive(Collaborative):
-    """The leaf that is best at a row teaches it; see the module's docstring."""
+    """The leaf that is best at a row teaches it; see the module's docstring.
+
+    Detached: the teacher.
+    Form: *published*: Guo et al. 2020; the leaf that is best at a row teaches it.
+    """
 
     def teacher(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Collaborative.teacher`."""
@@ -77,7 +81,11 @@ class KDCLNaive(Collaborative):
 
 @register_objective("kdcl_linear")
 class KDCLLinear(Collaborative):
-    """The best linear combination of leaves teaches a row; see the module's docstring."""
+    """The best linear combination of leaves teaches a row; see the module's docstring.
+
+    Detached: the teacher.
+    Form: *published*, solver *ours*: Guo et al. 2020; the best linear combination.
+    """
 
     def teacher(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Collaborative.teacher`."""
@@ -92,7 +100,11 @@ class KDCLLinear(Collaborative):
 
 @register_objective("kdcl_min_logit")
 class KDCLMinLogit(Collaborative):
-    """The least logits beyond the true class' teach; see the module's docstring."""
+    """The least logits beyond the true class' teach; see the module's docstring.
+
+    Detached: the teacher.
+    Form: *published*: Guo et al. 2020; the least logits beyond the true class'.
+    """
 
     def teacher(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Collaborative.teacher`."""

@@ -25,7 +25,12 @@ from tsa_mt.objectives import functional as F
 
 @register_objective("kdcl_mean")
 class KDCLMean(Objective):
-    """The mean of all leaves teaches each of them; see the module's docstring."""
+    """The mean of all leaves teaches each of them; see the module's docstring.
+
+    Detached: the mean (``--kd-detach``).
+    Form: *by another's code*: KDCL as in a [third party's
+        code](https://github.com/shaoeric/Online-Knowledge-Distillation-via-Collaborative-Learning).
+    """
 
     default_tree = "peers"
     weight = Option.share(0.5)

@@ -22,7 +22,11 @@ from tsa_mt.objectives import functional as F
 
 @register_objective("mean_teacher")
 class MeanTeacher(RampedObjective):
-    """Every leaf learns from its moving average; see the module's docstring."""
+    """Every leaf learns from its moving average; see the module's docstring.
+
+    Detached: the average.
+    Form: *ours* after Tarvainen and Valpola 2017, whose decay it has.
+    """
 
     default_tree = "chain"
     strength = Option.strength(1.0)

@@ -46,7 +46,11 @@ REDUCTION = 8
 
 @register_objective("okddip")
 class OKDDip(RampedObjective):
-    """Peers with attention-based targets and a leader; see the module's docstring."""
+    """Peers with attention-based targets and a leader; see the module's docstring.
+
+    Detached: nothing (``--kd-detach``).
+    Form: *by its code*: Chen et al. 2020, [code](https://github.com/DefangChen/OKDDip-AAAI2020).
+    """
 
     default_tree = "fork"
     fuses_features = True

@@ -30,7 +30,11 @@ from tsa_mt.objectives import functional as F
 
 @register_objective("one")
 class ONE(RampedObjective):
-    """A gated ensemble teaches its members; see the module's docstring."""
+    """A gated ensemble teaches its members; see the module's docstring.
+
+    Detached: the ensemble (``--kd-detach``).
+    Form: *by its code*: Lan et al. 2018, [code](https://github.com/Lan1991Xu/ONE_NeurIPS2018).
+    """
 
     default_tree = "fork"
     ordered = True

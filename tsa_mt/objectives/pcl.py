@@ -42,7 +42,12 @@ from tsa_mt.objectives import functional as F
 
 @register_objective("pcl")
 class PCL(RampedObjective):
-    """A teacher on all features and an averaged peer group; see the module's docstring."""
+    """A teacher on all features and an averaged peer group; see the module's docstring.
+
+    Detached: both kinds of teachers.
+    Form: *by another's code*: Wu and Gong 2021,
+        [code](https://github.com/shaoeric/Peer-Collaborative-Learning-for-Online-Knowledge-Distillation).
+    """
 
     default_tree = "fork"
     ordered = True

@@ -35,7 +35,11 @@ from tsa_mt.objectives.mutual import Mutual, mutual_of
 
 @register_objective("rdrop")
 class RDrop(Independent):
-    """Task loss on two dropout passes that agree; see the module's docstring."""
+    """Task loss on two dropout passes that agree; see the module's docstring.
+
+    Detached: nothing.
+    Form: *published*: Liang et al. 2021, [code](https://github.com/dropreg/R-Drop).
+    """
 
     rdrop_weight = Option.weight(5.0, RDROP)
 

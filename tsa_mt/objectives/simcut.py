@@ -45,7 +45,11 @@ from tsa_mt.objectives.independent import Independent
 
 @register_objective("simcut")
 class SimCut(Independent):
-    """Task loss, and agreement with a pass over fewer words; see the module's docstring."""
+    """Task loss, and agreement with a pass over fewer words; see the module's docstring.
+
+    Detached: nothing.
+    Form: *published*: Gao et al. 2022, [code](https://github.com/gpengzhi/Bi-SimCut).
+    """
 
     simcut_weight = Option.weight(3.0, SIMCUT)
 

@@ -45,6 +45,9 @@ class SOKD(Objective):
 
     Raises:
         ValueError: The tree is not a chain: the student is one network.
+
+    Detached: every target.
+    Form: *by its code*: Liu et al. 2021, [code](https://github.com/swlzq/Semi-Online-KD).
     """
 
     default_tree = "chain"

@@ -27,7 +27,11 @@ from tsa_mt.objectives.mutual import Mutual
 
 @register_objective("tsa")
 class TSA(Objective):
-    """Pairwise mutual distillation between all leaves; see the module's docstring."""
+    """Pairwise mutual distillation between all leaves; see the module's docstring.
+
+    Detached: nothing (``--kd-detach``).
+    Form: *published*: Lin et al. 2022, [code](https://github.com/Linwenye/Tree-Supervised).
+    """
 
     default_tree = "tsa"
     weight = Option.share(0.3)
