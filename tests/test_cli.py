@@ -2,6 +2,9 @@
 
 import argparse
 import importlib
+import io
+import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,6 +82,19 @@ def test_an_error_of_ours_keeps_its_stack_trace(monkeypatch):
     monkeypatch.setitem(cli.COMMANDS, "fail", failing_with(KeyError("bug")))
     with pytest.raises(KeyError, match="bug"):
         cli.main(["fail"])
+
+
+def test_a_file_name_that_is_not_utf_8_is_printed_as_it_is(monkeypatch, capsysbinary):
+    def run(args):
+        print(os.fsdecode(b"caf\xe9"))
+        return 0
+
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8"))
+    command = cli.Command(SimpleNamespace(add_arguments=lambda parser: None, run=run), "prints")
+    monkeypatch.setitem(cli.COMMANDS, "print", command)
+    assert cli.main(["print"]) == 0
+    sys.stdout.flush()
+    assert capsysbinary.readouterr().out == b"caf\xe9\n"
 
 
 def test_user_dir_prints_the_folder_of_the_package(capsys):

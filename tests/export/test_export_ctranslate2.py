@@ -70,6 +70,32 @@ def test_the_folder_is_self_sufficient(exports, toy, tmp_path):
     assert (folder / "sentencepiece.bpe.model").read_bytes() == toy.pieces.read_bytes()
 
 
+WITHOUT = """
+import sys
+
+class Refusing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "fairseq"):
+            raise ImportError(f"{name} must not be imported")
+
+sys.meta_path.insert(0, Refusing())
+from tsa_mt.cli import main
+sys.exit(main(["translate", sys.argv[1], "--quiet", "--input", sys.argv[2]]))
+"""
+
+
+def test_the_folder_is_translated_with_neither_pytorch_nor_fairseq(
+    exports, toy, tmp_path, python, capsys
+):
+    folder = convert(exports.folders["tree0"], tmp_path / "ct2")
+    (tmp_path / "in").write_text("\n".join(toy.raw("test", "xx")[:5]) + "\n", encoding="utf-8")
+    arguments = [str(folder), str(tmp_path / "in")]
+    done = python("-c", WITHOUT, *arguments)
+    assert tsa_mt_cli(["translate", arguments[0], "--quiet", "--input", arguments[1]]) == 0
+    assert done.stdout == capsys.readouterr().out
+    assert done.stdout.count("\n") == 5
+
+
 def test_the_readme_s_python_runs_and_says_what_is_in_the_folder(
     exports, tree_run, tmp_path, run_readme
 ):

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -270,7 +271,7 @@ class Slow(Echo):
 command.load_translator = lambda path, **options: Slow()
 print("ready", file=sys.stderr, flush=True)
 from tsa_mt.cli import main
-sys.exit(main(["translate", {model!r}, "--quiet", "--window", "1"]))
+sys.exit(main(["translate", {model!r}, "--quiet", "--window", "1", *{more!r}]))
 """
 
 
@@ -286,8 +287,8 @@ def process(tmp_path, root):
     model.touch()
     started = []
 
-    def start(pause: float) -> subprocess.Popen:
-        code = SCRIPT.format(here=str(HERE), model=str(model), pause=pause)
+    def start(pause: float, *more: str) -> subprocess.Popen:
+        code = SCRIPT.format(here=str(HERE), model=str(model), pause=pause, more=more)
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         environment = {**os.environ, "PYTHONPATH": str(root)}
         child = subprocess.Popen(
@@ -315,6 +316,19 @@ def test_an_interrupt_is_quiet_and_what_was_done_is_kept(process):
     assert child.returncode == 130
     assert error == b""
     assert out.replace(b"ba\n", b"") == b""
+
+
+def test_a_file_that_was_not_finished_is_gone_after_sigterm(process, tmp_path):
+    child = process(0.2, "--output", str(tmp_path / "out"))
+    child.stdin.write(b"ab\n" * 200)
+    child.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.terminate()
+    _, error = child.communicate(timeout=60)
+    assert (child.returncode, error) == (143, b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
 def test_a_reader_that_leaves_is_no_error(process):

@@ -69,7 +69,7 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
             flag, type=kind, default=value, metavar=metavar, help=f"{text} (default: {value})"
         )
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads (default: PyTorch's choice)"
+        "--threads", type=int, metavar="N", help="threads (default: one a core, or OMP_NUM_THREADS)"
     )
 
 
