@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tsa_mt.averaged import Averaged
+from tsa_mt.averaged import Averaged, averaged_weights
 from tsa_mt.branches import BranchOutputs, Projection
 
 
@@ -121,3 +121,26 @@ def test_it_teaches_without_dropout_and_without_gradients_from_its_own_weights(t
     assert len(taught.projections) == 2
     torch.testing.assert_close(taught.projections[1].weight + 1.0, toy.output.weight.detach())
     torch.testing.assert_close(taught.projections[1].bias + 1.0, toy.output.bias.detach())
+
+
+def test_a_checkpoint_s_weights_are_replaced_by_their_averages_tied_ones_too(toy):
+    toy.decoder.branches.averaged = Averaged(toy, decay=0.9)
+    shift(toy, 1.0)
+    weights = {name: tensor.clone() for name, tensor in toy.state_dict().items()}  # none shared
+    found = averaged_weights(weights, "it")
+    for name in ("trunk.weight", "leaf.bias", "output.weight", "also.weight", "tied.weight"):
+        torch.testing.assert_close(found[name], weights[name] - 1)
+    assert torch.equal(found["branches.objective.weight"], weights["branches.objective.weight"])
+    assert found.keys() == weights.keys()
+    plain = {name: tensor for name, tensor in weights.items() if "averaged" not in name}
+    with pytest.raises(ValueError, match="it keeps no moving average, so it has no branch 'avera"):
+        averaged_weights(plain, "it")
+
+
+def test_a_model_can_be_its_average_for_a_while(toy):
+    averaged = Averaged(toy, decay=0.9)
+    before = toy.trunk.weight.detach().clone()
+    shift(toy, 1.0)
+    with averaged.in_place(toy):
+        torch.testing.assert_close(toy.trunk.weight.detach(), before)
+    torch.testing.assert_close(toy.trunk.weight.detach(), before + 1)

@@ -5,8 +5,9 @@ gradient and no optimizer state. It moves once per update, however many micro-ba
 and counts in a buffer how far it is, so that a resumed training goes on exactly.
 """
 
+import re
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,50 @@ from tsa_mt.branches import Projection, TeacherOutputs
 
 LEFT_OUT = (".branches.objective.", ".branches.averaged.")
 """The objective's own parameters do not run in the averaged model."""
+
+
+HOLDER = re.compile(r"(?:.+\.)?branches\.averaged\.(?P<name>.+)")
+"""Names of averages in a checkpoint, of text and image models."""
+
+
+def keeps_average(weights: Mapping[str, Tensor]) -> bool:
+    """Whether a checkpoint's weights hold a moving average."""
+    return any(HOLDER.fullmatch(name) for name in weights)
+
+
+def averaged_weights(weights: Mapping[str, Tensor], what: str) -> Dict[str, Tensor]:
+    """A checkpoint's weights with every one replaced by its moving average.
+
+    Args:
+        weights: Of a model that keeps an average.
+        what: Where they come from, for the message.
+
+    Raises:
+        ValueError: There is no average.
+    """
+    found = {match["name"]: weights[match[0]] for match in map(HOLDER.fullmatch, weights) if match}
+    averages = {name: found[name].to(weights[name].dtype) for name in found if name in weights}
+    if not averages:
+        raise ValueError(
+            f"{what} keeps no moving average, so it has no branch 'averaged'; the objectives pcl "
+            f"and mean_teacher keep one"
+        )
+    return {**weights, **_of_tied(weights, averages), **averages}
+
+
+def _of_tied(weights: Mapping[str, Tensor], averages: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    """Averages of what is one parameter with another name's: an average has the first name only."""
+    left = [
+        name
+        for name, weight in weights.items()
+        if weight.is_floating_point() and name not in averages and "branches." not in name
+    ]
+    return {
+        name: average
+        for name in left
+        for other, average in averages.items()
+        if weights[name].shape == average.shape and torch.equal(weights[name], weights[other])
+    }
 
 
 class Averaged(nn.Module):
@@ -76,6 +121,13 @@ class Averaged(nn.Module):
             for own in model.projections[: model.objective.leaves]
         ]
         return TeacherOutputs(outputs.features[: len(projections)], projections)
+
+    @contextmanager
+    def in_place(self, model: nn.Module) -> Iterator[None]:
+        """Lets the model be its average for a while: it validates and decodes with it."""
+        averages = [(own, self.get_buffer(name).to(own.dtype)) for name, own in _followed(model)]
+        with _lent(averages):
+            yield
 
     def __repr__(self) -> str:
         """One line instead of the whole model's structure once more."""

@@ -15,7 +15,8 @@ from tsa_mt.branches import Projection, TeacherOutputs
 from tsa_mt.objectives import Objective, build_objective
 from tsa_mt.objectives.registry import LISTENERS
 from tsa_mt.options import chosen_options, objective_fields
-from tsa_mt.teacher import load_teacher, teacher_paths
+from tsa_mt.sources import AVERAGED, parse_sources
+from tsa_mt.teacher import load_teacher
 from tsa_mt.tree import Tree
 
 ObjectiveFields: Any = dataclasses.make_dataclass(
@@ -64,10 +65,13 @@ class LearningTree(nn.Module):
     Attributes:
         branches_at: Path of the module that holds what a method adds.
         num_updates: Number of updates done.
+        decodes_average: Whether the averaged leader stands in the leader's place once weights are
+            loaded.
     """
 
     branches_at: ClassVar[str] = "branches"
     num_updates: int = 0
+    decodes_average: bool = False
 
     @property
     def objective(self) -> Objective:
@@ -122,11 +126,17 @@ def bridge_teacher(paths: Optional[str], task: Any) -> Any:
     Raises:
         ValueError: Several teachers.
     """
-    teachers = teacher_paths(paths)
+    teachers = parse_sources(paths or "")
     if len(teachers) > 1:
         raise ValueError(
             f"objective 'sokd' grows its bridge out of one teacher, but --kd-teacher names "
-            f"{len(teachers)}: {', '.join(teachers)}"
+            f"{len(teachers)}: {', '.join(map(str, teachers))}"
         )
-    at_hand = bool(teachers) and os.path.isfile(teachers[0])
-    return load_teacher(teachers[0], task) if at_hand else None
+    if not teachers or not os.path.isfile(teachers[0].path):
+        return None
+    if teachers[0].branch not in (0, AVERAGED):
+        raise ValueError(
+            f"objective 'sokd' grows its bridge out of a leader, but --kd-teacher names "
+            f"{teachers[0]}; leave the branch out, or take ':averaged'"
+        )
+    return load_teacher(str(teachers[0]), task)

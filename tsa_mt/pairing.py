@@ -1,10 +1,16 @@
-"""A model with branches and the criterion that trains them belong together.
+"""What fairseq's trainer must know of a model with branches; `install` tells it.
 
-Under any other criterion fairseq would train the leader alone, and every record would call that
-the method whose name stands in the options. `install` lets fairseq's trainer refuse the pair.
+* The model and the criterion that trains its branches belong together. Under any other criterion
+  fairseq would train the leader alone, and every record would call that the method whose name
+  stands in the options. The pair is refused.
+* A model whose moving average ships validates with it: the average chooses the checkpoint.
+* A moving average moves right after the update. fairseq tells a model of an update when the next one
+  begins, which is too late for what validates and is saved between the two.
 """
 
+import contextlib
 import functools
+from typing import ContextManager
 
 from fairseq.trainer import Trainer
 from torch import nn
@@ -33,8 +39,8 @@ def check(model: nn.Module, criterion: nn.Module) -> None:
 
 
 def install() -> None:
-    """Lets fairseq's trainer check what it is given; once."""
-    build = Trainer.__init__
+    """Lets fairseq's trainer check what it is given, and keep and validate averages; once."""
+    build, validate, count = Trainer.__init__, Trainer.valid_step, Trainer.set_num_updates
     if getattr(build, "checks_pairs", False):
         return
 
@@ -43,5 +49,24 @@ def install() -> None:
         check(model, criterion)
         build(self, cfg, task, model, criterion, *args, **kwargs)
 
+    @functools.wraps(validate)
+    def validated(self, *args, **kwargs):
+        with shipping(self.get_model()):
+            return validate(self, *args, **kwargs)
+
+    @functools.wraps(count)
+    def counted(self, num_updates):
+        count(self, num_updates)
+        model = self.get_model()
+        if getattr(model, "averaged", None) is not None:
+            model.averaged.follow(model, num_updates)
+
     checked.__dict__["checks_pairs"] = True
-    Trainer.__init__ = checked
+    Trainer.__init__, Trainer.valid_step, Trainer.set_num_updates = checked, validated, counted
+
+
+def shipping(model: nn.Module) -> ContextManager[None]:
+    """A while in which a model has the weights that it ships with."""
+    average = getattr(model, "averaged", None)
+    ships = average is not None and model.objective.ships_average
+    return average.in_place(model) if ships else contextlib.nullcontext()

@@ -1,14 +1,31 @@
 """Which network of which checkpoint is meant: ``PATH[:BRANCH][:PATH[:BRANCH]...]``.
 
 One notation for every flag that takes checkpoints to learn or to translate from. A branch is a
-leaf's number, or -1 for the ensemble of all leaves.
+leaf's number, -1 for the ensemble of all leaves, or ``averaged`` (-2) for the leader of the moving
+average that some methods keep.
 """
 
 import os
 import re
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Union
 
-BRANCH = re.compile(r"-?\d+")
+AVERAGED = -2
+WORD = "averaged"
+BRANCH = re.compile(rf"-?\d+|{WORD}")
+
+
+def branch_number(text: Union[str, int]) -> int:
+    """The number of a branch that may be given by its name.
+
+    Raises:
+        ValueError: It is neither a number nor a name.
+    """
+    if not BRANCH.fullmatch(str(text)):
+        raise ValueError(
+            f"{text!r} is not a branch; give a leaf's number (0 is the leader), -1 for all leaves "
+            f"together, or '{WORD}'"
+        )
+    return AVERAGED if text == WORD else int(text)
 
 
 class Source(NamedTuple):
@@ -16,7 +33,8 @@ class Source(NamedTuple):
 
     Attributes:
         path: The file.
-        branch: A leaf's number (0 is the leader), or -1 for all leaves together.
+        branch: A leaf's number (0 is the leader), -1 for all leaves together, -2 for the averaged
+            leader.
     """
 
     path: str
@@ -24,7 +42,9 @@ class Source(NamedTuple):
 
     def __str__(self) -> str:
         """As it is written on the command line."""
-        return f"{self.path}:{self.branch}" if self.branch else self.path
+        if not self.branch:
+            return self.path
+        return f"{self.path}:{WORD if self.branch == AVERAGED else self.branch}"
 
 
 def parse_sources(text: str) -> List[Source]:
@@ -43,7 +63,7 @@ def parse_sources(text: str) -> List[Source]:
         if not BRANCH.fullmatch(part):
             found.append(Source(part))
         elif found and not found[-1].branch:
-            found[-1] = Source(found[-1].path, int(part))
+            found[-1] = Source(found[-1].path, branch_number(part))
         else:
             raise ValueError(
                 f"{text!r} has the branch {part} behind no checkpoint; write PATH:BRANCH, several "

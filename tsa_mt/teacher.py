@@ -20,7 +20,9 @@ from fairseq.utils import split_paths
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from tsa_mt.averaged import averaged_weights
 from tsa_mt.branches import Projection
+from tsa_mt.sources import AVERAGED, Source, parse_sources
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ SETTLED = {
 """Options of a teacher's own training that must not act again: it may have had a teacher itself,
 and its pre-trained embeddings come with its weights."""
 
-_LOADED: Dict[tuple, "Teacher"] = {}
+_LOADED: Dict[tuple, List["Teacher"]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +57,16 @@ class Teacher:
     """A frozen model.
 
     Args:
-        model: An encoder-decoder of fairseq; of a tree only the leader is kept.
+        model: An encoder-decoder of fairseq; of a tree only the leader is kept, unless a leaf is
+            asked for.
         path: Where it came from, for messages.
+        leaf: The leaf of a tree that teaches; unset, the leader, or the only one.
 
     Raises:
         ValueError: The decoder has no plain output projection.
     """
 
-    def __init__(self, model: nn.Module, path: str):
+    def __init__(self, model: nn.Module, path: str, leaf: Optional[int] = None):
         decoder = getattr(model, "decoder", None)
         projection = getattr(decoder, "output_projection", None)
         if not isinstance(projection, nn.Linear):
@@ -70,14 +74,17 @@ class Teacher:
                 f"teacher {path} is a {type(model).__name__}, which cannot teach: its decoder has "
                 f"no plain output_projection; use a Transformer without --adaptive-softmax-cutoff"
             )
-        if hasattr(decoder, "drop_branches"):
+        if leaf is None and hasattr(decoder, "drop_branches"):
             decoder.drop_branches()
+        self.leaf = leaf
         self.path = path
         self.model = model.eval().requires_grad_(False)
 
     @property
     def projection(self) -> Projection:
         """The map from its features to logits."""
+        if self.leaf is not None:
+            return self.model.decoder.projections[self.leaf]
         layer = self.model.decoder.output_projection
         return Projection(layer.weight, layer.bias)
 
@@ -89,6 +96,8 @@ class Teacher:
             like: A parameter of the student; the teacher moves to its device and type.
         """
         self._follow(like)
+        if self.leaf is not None:
+            self.model.decode_with(self.leaf)  # the leaves of an ensemble share the model
         with torch.no_grad():
             encoded = self.model.encoder(
                 net_input["src_tokens"], src_lengths=net_input["src_lengths"]
@@ -105,36 +114,43 @@ class Teacher:
             self.model.to(device=like.device, dtype=like.dtype)
 
 
-def teacher_paths(text: str) -> List[str]:
-    """The paths of ``--kd-teacher PATH[:PATH...]``."""
-    return [path for path in (text or "").split(os.pathsep) if path]
-
-
 def load_teachers(text: str, task) -> List[Teacher]:
-    """Loads the checkpoints that ``--kd-teacher`` names; each file once per process.
+    """Loads the networks that ``--kd-teacher`` names; each file once per process.
 
     Args:
-        text: One path, or several separated by ``:``.
+        text: One checkpoint with or without a branch, or several; see `tsa_mt.sources`.
         task: The student's task, for its dictionaries.
+
+    Returns:
+        One teacher for every checkpoint, or one for every leaf of an ensemble.
 
     Raises:
         FileNotFoundError: A checkpoint does not exist.
-        ValueError: No path is given, a file is no checkpoint, it was trained with dictionaries of
-            another size, or it cannot teach.
+        ValueError: No path is given, a file is no checkpoint or has no such branch, it was trained
+            with dictionaries of another size, or it cannot teach.
     """
-    paths = teacher_paths(text)
-    if not paths:
+    sources = parse_sources(text)
+    if not sources:
         raise ValueError("the objective needs a teacher; give its checkpoint as --kd-teacher PATH")
-    return [load_teacher(path, task) for path in paths]
+    return [teacher for source in sources for teacher in _load(source, task)]
 
 
-def load_teacher(path: str, task) -> Teacher:
-    """Loads one teacher, or returns it when this process has loaded it already.
+def load_teacher(text: str, task) -> Teacher:
+    """Loads the only network that ``--kd-teacher`` names.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: See `load_teachers`.
+        ValueError: There are several, or see `load_teachers`.
     """
+    teachers = load_teachers(text, task)
+    if len(teachers) > 1:
+        raise ValueError(f"--kd-teacher {text} is {len(teachers)} networks, where one is needed")
+    return teachers[0]
+
+
+def _load(source: Source, task) -> List[Teacher]:
+    """The teachers that a source is, from the file or as this process has loaded them already."""
+    path = source.path
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"teacher {path} does not exist; --kd-teacher takes fairseq checkpoints, separated by "
@@ -142,16 +158,38 @@ def load_teacher(path: str, task) -> Teacher:
         )
     stamp = os.stat(path)
     sizes = [len(dictionary) for _, dictionary, _ in _tables(task)]
-    key = (os.path.realpath(path), stamp.st_mtime_ns, stamp.st_size, *sizes)
+    key = (os.path.realpath(path), source.branch, stamp.st_mtime_ns, stamp.st_size, *sizes)
     if key not in _LOADED:
-        model = _build(path, task)
-        adapt = getattr(model, "as_teacher", None)  # other kinds of models know how they teach
-        _LOADED[key] = Teacher(model, path) if adapt is None else adapt(path)
+        _LOADED[key] = _teachers_of(_build(source, task), source)
     return _LOADED[key]
 
 
-def _build(path: str, task) -> nn.Module:
+def _teachers_of(model: nn.Module, source: Source) -> List[Teacher]:
+    """The teachers that a model is: its leader, a leaf, or all leaves.
+
+    Raises:
+        ValueError: It has no such branch.
+    """
+    leaves = len(model.tree.leaves) if hasattr(model, "tree") else 1
+    adapt = getattr(model, "as_teacher", None)  # other kinds of models know how they teach
+    if source.branch in (0, AVERAGED):
+        return [Teacher(model, source.path) if adapt is None else adapt(source.path)]
+    if adapt is not None or not -1 <= source.branch < leaves or leaves == 1:
+        raise ValueError(
+            f"teacher {source} has no branch {source.branch} that could teach; "
+            + (
+                "an image network teaches with its leader, or with ':averaged'"
+                if adapt is not None
+                else f"its leaves are 0 to {leaves - 1}, and of several -1 is their ensemble"
+            )
+        )
+    chosen = range(leaves) if source.branch == -1 else [source.branch]
+    return [Teacher(model, str(source), leaf) for leaf in chosen]
+
+
+def _build(source: Source, task) -> nn.Module:
     """The model of a checkpoint, built and filled without the task taking notice."""
+    path = source.path
     try:
         state = load_checkpoint_to_cpu(path, arg_overrides=SETTLED)
         weights, config = state["model"], state["cfg"]["model"]
@@ -159,6 +197,8 @@ def _build(path: str, task) -> nn.Module:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise ValueError(f"teacher {path} is no readable fairseq checkpoint ({reason})") from error
     check_dictionaries(state, task, path)
+    if source.branch == AVERAGED:
+        weights = averaged_weights(weights, f"teacher {path}")
     model = build_model(config, task, from_checkpoint=True)
     try:
         model.load_state_dict(weights, strict=True, model_cfg=config)

@@ -123,7 +123,7 @@ def test_the_averaged_network_moves_once_per_update(tiny_data, train, tmp_path):
     options = ("--kd-objective", "pcl", "--tree", "1(1,1)", "--decoder-layers", "2")
     saved = train(tiny_data, tmp_path, *options, "--max-update", "2", "--update-freq", "2")["model"]
     prefix = "decoder.branches.averaged."
-    assert saved[f"{prefix}updates"].item() == 1  # the state after update 1 was averaged last
+    assert saved[f"{prefix}updates"].item() == 2  # what is saved after update 2 has averaged it
     names = {key.removeprefix(prefix) for key in saved if key.startswith(prefix)} - {"updates"}
     assert names < set(saved)
     assert not any(".objective." in name for name in names)

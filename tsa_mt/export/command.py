@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Optional, Union
 
+from tsa_mt.averaged import keeps_average
 from tsa_mt.export import ctranslate2, image
 from tsa_mt.export.best_branch import best_branch
 from tsa_mt.export.bridge import BRIDGE, read_bridged_teacher
@@ -19,7 +20,7 @@ from tsa_mt.export.certificate import (
     summary,
     write_certificate,
 )
-from tsa_mt.export.checkpoint import load_checkpoint
+from tsa_mt.export.checkpoint import load_checkpoint, options_of
 from tsa_mt.export.folder import digest, new_folder, refuse_existing
 from tsa_mt.export.formats import FORMATS
 from tsa_mt.export.readme import write_readme
@@ -31,6 +32,8 @@ from tsa_mt.export.reference import (
     from_files,
 )
 from tsa_mt.export.source import read_source
+from tsa_mt.objectives import find_objective
+from tsa_mt.sources import AVERAGED, WORD, branch_number
 from tsa_mt.vision.checkpoint import is_image_checkpoint
 
 BEST = "best"
@@ -51,11 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--branch",
         type=_branch,
-        default=0,
         metavar="K",
-        help="leaf to export (default: 0, the leader); 'best': the one with the lowest validation "
-        "nll, read from the run's curves or log; 'bridge': the teacher of a semi-online student, "
-        "improved by the bridge",
+        help="leaf to export (default: 0, the leader; of an objective that ships its moving "
+        "average, such as pcl, 'averaged', the leader of that); 'best': the one with the "
+        "lowest validation nll, read from the run's curves or log; 'bridge': the teacher of a "
+        "semi-online student, improved by the bridge",
     )
     parser.add_argument(
         "--teacher",
@@ -113,11 +116,12 @@ def _add_certificate_arguments(group) -> None:
 def _branch(text: str) -> Union[int, str]:
     if text in (BEST, BRIDGE):
         return text
-    if not text.removeprefix("-").isdecimal():
+    try:
+        return branch_number(text)
+    except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a leaf's number nor '{BEST}' nor '{BRIDGE}'"
-        )
-    return int(text)
+            f"{text!r} is neither a leaf's number nor '{WORD}', '{BEST}' or '{BRIDGE}'"
+        ) from None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -176,13 +180,29 @@ def _refuse_for_images(args: argparse.Namespace) -> None:
 
 
 def _choose_branch(args: argparse.Namespace) -> None:
-    """Replaces ``best`` by the number of the leaf that is."""
+    """Replaces ``best``, and nothing, by the number of a branch."""
+    if args.branch is None:
+        args.branch = AVERAGED if _ships_average(args.checkpoint) else 0
     if args.branch == BEST:
         if Path(args.checkpoint).is_dir():
             raise ValueError(f"--branch {BEST}: {args.checkpoint} is an export, of a single branch")
         choice = best_branch(load_checkpoint(args.checkpoint), args.checkpoint)
         print(choice)
         args.branch = choice.branch
+
+
+def _ships_average(path: str) -> bool:
+    """Whether a checkpoint is of an objective whose average ships, and keeps one."""
+    if not Path(path).is_file():
+        return False
+    checkpoint = load_checkpoint(path)
+    objective = options_of(checkpoint, "model").get("kd_objective")
+    if not objective or not find_objective(objective).ships_average:
+        return False
+    if not keeps_average(checkpoint["model"]):
+        return False
+    print(f"objective {objective} ships its moving average: --branch {WORD}; --branch 0 does not")
+    return True
 
 
 def _refuse_quantization(args: argparse.Namespace) -> None:

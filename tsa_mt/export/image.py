@@ -18,6 +18,7 @@ from tsa_mt.export.certificate import header, machine, write_certificate
 from tsa_mt.export.checkpoint import SourceFile
 from tsa_mt.export.folder import README, new_folder, refuse_existing
 from tsa_mt.files import write_json, write_text
+from tsa_mt.sources import AVERAGED
 from tsa_mt.vision.checkpoint import TrainedClassifier, plain_network, read_classifier
 
 PREPROCESSING = "preprocessing.json"
@@ -141,8 +142,8 @@ def export_classifier(args: argparse.Namespace) -> str:
     """
     chosen = FORMATS[args.to]
     refuse_existing(args.out, chosen.file, args.force)
-    trained = read_classifier(args.checkpoint, args.ema)
-    network = plain_network(trained, args.branch)
+    trained = read_classifier(args.checkpoint, args.ema, args.branch == AVERAGED)
+    network = plain_network(trained, _leaf(args.branch))
     images = torch.randn(IMAGES, 3, trained.image_size, trained.image_size)
     with torch.no_grad(), new_folder(args.out, chosen.file, args.force) as folder:
         chosen.write(network, images[:BATCH], folder / chosen.file)
@@ -182,8 +183,14 @@ def _agreement(found: Optional[Tensor], expected: Tensor, to: str) -> dict:
     }
 
 
+def _leaf(branch: int) -> int:
+    """The leaf that a branch is; the averaged leader is the leader, of other weights."""
+    return 0 if branch == AVERAGED else branch
+
+
 def _name(trained: TrainedClassifier, branch: int) -> str:
-    which = "the leader" if branch == 0 else f"leaf {branch}"
+    names = {0: "the leader", AVERAGED: "the averaged leader"}
+    which = names.get(branch, f"leaf {branch}")
     return f"{which} of {trained.model.backbone.name} with tree {trained.model.tree}"
 
 
@@ -199,7 +206,7 @@ def _write_companions(folder: Path, trained: TrainedClassifier, args: argparse.N
 
 
 def _readme(trained: TrainedClassifier, args: argparse.Namespace) -> str:
-    backbone, leaf = trained.model.backbone, trained.model.tree.leaves[args.branch]
+    backbone, leaf = trained.model.backbone, trained.model.tree.leaves[_leaf(args.branch)]
     usage = FORMATS[args.to].usage.format(
         backbone=backbone.name,
         classes=len(trained.class_names),

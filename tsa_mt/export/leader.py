@@ -17,7 +17,9 @@ from fairseq.models.transformer import base_architecture
 from fairseq.tasks.translation import TranslationConfig
 from torch import Tensor
 
+from tsa_mt.averaged import averaged_weights
 from tsa_mt.export.checkpoint import SourceFile, StateDict, compact, options_of
+from tsa_mt.sources import AVERAGED
 from tsa_mt.translation.config import FlatTransformerConfig, flat_namespace
 from tsa_mt.translation.model import NAME, resolve_tree
 from tsa_mt.translation.warm_start import drop_fast_path_copies
@@ -61,7 +63,8 @@ def plain_transformer(checkpoint: dict, branch: int = 0) -> PlainTransformer:
 
     Args:
         checkpoint: A fairseq checkpoint of a tree, or of a stock Transformer.
-        branch: Leaf number; 0 is the leader and the only branch of a stock Transformer.
+        branch: Leaf number; 0 is the leader and the only branch of a stock Transformer, -2 the
+            averaged leader.
 
     Raises:
         ValueError: There is no such leaf, or the model is nothing that a plain Transformer could
@@ -77,13 +80,15 @@ def plain_transformer(checkpoint: dict, branch: int = 0) -> PlainTransformer:
     drop_fast_path_copies(weights)
     options = _stock_options(model)
     tree = tree_of(model)
+    if branch == AVERAGED:
+        weights = averaged_weights(weights, "the checkpoint")
     if tree is None and branch != 0:
         raise ValueError(
             f"branch {branch} does not exist: the checkpoint is a plain Transformer with a single "
             f"branch, 0"
         )
     leader = {name: tensor for name, tensor in weights.items() if ".branches." not in name}
-    if tree is not None and branch != 0:
+    if tree is not None and branch not in (0, AVERAGED):
         leader = _branch_weights(weights, leader, tree, branch, options)
     return PlainTransformer(
         weights=compact(leader),
@@ -99,7 +104,8 @@ def plain_transformer(checkpoint: dict, branch: int = 0) -> PlainTransformer:
 def _origin(tree: Optional[Tree], branch: int) -> str:
     if tree is None:
         return "a plain Transformer"
-    return f"{'the leader' if branch == 0 else f'leaf {branch}'} of tree {tree}"
+    names = {0: "the leader", AVERAGED: "the averaged leader"}
+    return f"{names.get(branch, f'leaf {branch}')} of tree {tree}"
 
 
 def tree_of(model: dict) -> Optional[Tree]:

@@ -15,10 +15,11 @@ from fairseq import checkpoint_utils, options, tasks, utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf, open_dict
 
+from tsa_mt.averaged import averaged_weights
 from tsa_mt.forward_translate.corpus import Corpus
 from tsa_mt.forward_translate.plan import Chunk
 from tsa_mt.forward_translate.selection import Hypothesis
-from tsa_mt.sources import Source
+from tsa_mt.sources import AVERAGED, Source
 from tsa_mt.teacher import check_dictionaries
 
 
@@ -58,7 +59,9 @@ class Translator:
         overrides = ast.literal_eval(self.config.common_eval.model_overrides)
         state = checkpoint_utils.load_checkpoint_to_cpu(teacher.path, overrides)
         check_dictionaries(state, self.task, teacher.path)
-        if teacher.branch:
+        if teacher.branch == AVERAGED:
+            state["model"] = averaged_weights(state["model"], f"teacher {teacher.path}")
+        elif teacher.branch:
             _choose_branch(state["cfg"]["model"], teacher)
         (model,), _ = checkpoint_utils.load_model_ensemble(
             [teacher.path], task=self.task, state=state

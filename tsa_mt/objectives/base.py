@@ -57,6 +57,8 @@ class Objective(nn.Module):
             of the sum: at every fork, and in an output projection of several leaves.
         needs_teacher: Whether `terms` reads frozen teachers in `Rows.teacher`.
         needs_bridge: Whether one more branch grows out of the teacher; its logits come last.
+        ships_average: Whether the averaged leader is what validates and is exported, unless another
+            branch is asked for.
     """
 
     Config: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
@@ -68,6 +70,7 @@ class Objective(nn.Module):
     rescales_shared: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     needs_bridge: ClassVar[bool] = False
+    ships_average: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -17,8 +17,9 @@ https://arxiv.org/abs/1503.02531), as in https://github.com/DefangChen/OKDDip-AA
 
 * Direction: the teacher is the target, ``KL(p_T || p_k)``, which is cross-entropy with soft labels
   up to a constant. ``reverse`` gives ``KL(p_k || p_T)``, which prefers the teacher's modes.
-* Several teachers: ``p_T`` is the mean of their probabilities (at temperature T), as a fairseq
-  ensemble decodes.
+* Several teachers, or all leaves of a tree (``PATH:-1``): ``p_T`` is the mean of their
+  probabilities (at temperature T), as a fairseq ensemble decodes. A network that learns from an
+  earlier one of its own shape is born again (Furlanello et al., ICML 2018).
 * Detached: the teacher is frozen and gets no gradient, in either direction.
 * Every leaf of a tree imitates the teacher; summed over leaves. With a chain there is one.
 * No ramp-up. ``T^2`` keeps the size of the gradient when T changes (1 at the published T of

@@ -21,6 +21,8 @@ leaves of a moving average of the whole network, each of which teaches the leave
   therefore passes through the shared trunk once per leaf; text has no augmentations.
 * Moving average: decay ``min(1 - 1/n, .999)`` after update n, over everything but the
   feature teacher.
+* The averaged network validates, so that it chooses the checkpoint, and its leader is exported
+  (``ships_average``), as in the code; ``--branch 0`` takes the raw leader.
 
 Deviations. The code divides by 1 instead of 80 in its ramp-up, so that distillation is nearly off
 for 80 epochs; the ramp-up here is the intended one. The code runs the averaged network in training
@@ -52,6 +54,7 @@ class PCL(RampedObjective):
     default_tree = "fork"
     ordered = True
     fuses_features = True
+    ships_average = True
     strength = Option.strength(1.0)
     temperature = Option.temperature(3.0)
     rampup = Option.rampup(80, of=300)

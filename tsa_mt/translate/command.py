@@ -8,6 +8,7 @@ from typing import BinaryIO, List, Optional
 from tqdm import tqdm
 
 from tsa_mt.files import BLOCK, is_replaced
+from tsa_mt.sources import branch_number
 from tsa_mt.translate.lines import Source, open_source, open_target
 from tsa_mt.translate.readers import find_reader, load_translator
 from tsa_mt.translate.translator import Decoding, Hypothesis, Translator
@@ -33,10 +34,11 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--branch",
-        type=int,
+        type=branch_number,
         default=0,
         metavar="K",
-        help="leaf of a tree (default: 0, the leader; -1 is the ensemble of all leaves)",
+        help="leaf of a tree (default: 0, the leader; -1 is the ensemble of all leaves, 'averaged' "
+        "the leader of the moving average that pcl and mean_teacher keep)",
     )
     add(
         "--data",

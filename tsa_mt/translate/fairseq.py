@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tsa_mt.export.checkpoint import load_checkpoint, options_of
 from tsa_mt.export.companions import find_companions
 from tsa_mt.export.leader import tree_of
+from tsa_mt.sources import AVERAGED
 from tsa_mt.teacher import SETTLED
 from tsa_mt.translate.subwords import Codec, find_codec
 from tsa_mt.translate.translator import Decoding, Scored, Translator
@@ -130,7 +131,7 @@ def _refuse(model: dict, task: dict, path: Path, branch: int) -> None:
         raise ValueError(
             f"branch {branch} does not exist: {path} is a plain Transformer with a single branch, 0"
         )
-    if tree is not None and not -1 <= branch < len(tree.leaves):
+    if tree is not None and branch != AVERAGED and not -1 <= branch < len(tree.leaves):
         raise ValueError(
             f"branch {branch} does not exist: tree {tree} has the leaves 0 to "
             f"{len(tree.leaves) - 1}, 0 being the leader, and -1 is their ensemble"

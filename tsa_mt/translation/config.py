@@ -87,7 +87,8 @@ class TreeTransformerConfig(ObjectiveFields, FlatTransformerConfig):
     decode_branch: int = field(
         default=0,
         metadata={
-            "help": "which leaf decodes: 0 the leader, k another leaf, -1 the ensemble of all "
+            "help": "which leaf decodes: 0 the leader, k another leaf, -1 the ensemble of all, -2 "
+            "the leader of the moving average that pcl and mean_teacher keep "
             "(after training through --model-overrides \"{'decode_branch': k}\")"
         },
     )

@@ -15,9 +15,11 @@ from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from torch import Tensor, nn
 
+from tsa_mt.averaged import averaged_weights
 from tsa_mt.branches import Projection
 from tsa_mt.modeling import LearningTree, bridge_teacher, objective_of
 from tsa_mt.options import default_tree
+from tsa_mt.sources import AVERAGED, branch_number
 from tsa_mt.teacher import TeacherPass
 from tsa_mt.translation.bridge import build_bridge
 from tsa_mt.translation.config import TreeTransformerConfig, flat_namespace
@@ -51,6 +53,8 @@ class TreeTransformer(LearningTree, TransformerModelBase):
         """
         args = flat_namespace(cfg)
         tree = resolve_tree(args)
+        branch = branch_number(args.decode_branch)
+        args.decode_branch = 0 if branch == AVERAGED else branch
         _refuse_unsupported(args, tree)
         config = TransformerConfig.from_namespace(args)
         model = super().build_model(config, task)
@@ -62,6 +66,7 @@ class TreeTransformer(LearningTree, TransformerModelBase):
         if model.objective.rescales_shared and isinstance(model.encoder, TreeEncoder):
             model.encoder.rescale_forks()
         model.keep_average()
+        model.decodes_average = branch == AVERAGED
         return model
 
     @classmethod
@@ -152,19 +157,22 @@ class TreeTransformer(LearningTree, TransformerModelBase):
     def deciding_together(self) -> Iterator[None]:
         """Lets `forward` and beam search use the ensemble of all leaves for a while."""
         branch = self.decoder.decode_branch
-        self._decode_with(-1)
+        self.decode_with(-1)
         try:
             yield
         finally:
-            self._decode_with(branch)
+            self.decode_with(branch)
 
-    def _decode_with(self, branch: int) -> None:
+    def decode_with(self, branch: int) -> None:
+        """Sets the leaf (or -1, all of them) that `forward` and beam search use."""
         self.decoder.decode_branch = branch
         if isinstance(self.encoder, TreeEncoder):
             self.encoder.decode_branch = branch
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """Lets checkpoints of plain Transformers (and of fairseq 0.12.2) load."""
+        if self.decodes_average:
+            state_dict.update(averaged_weights(state_dict, "the checkpoint"))
         super().upgrade_state_dict_named(state_dict, name)
         self.drop_idle_bridge(state_dict)
         add_missing_branches(state_dict, self)
@@ -244,7 +252,7 @@ def _refuse_unsupported(args: Namespace, tree: Tree) -> None:
     if not -1 <= args.decode_branch < leaves:
         problems.append(
             f"decode_branch {args.decode_branch}: tree '{tree}' has leaves 0 to {leaves - 1}, and "
-            f"-1 is their ensemble"
+            f"-1 is their ensemble (-2: the averaged leader)"
         )
     if problems:
         raise ValueError("tree_transformer cannot be built with " + "; ".join(problems))

@@ -9,6 +9,7 @@ from typing import Any, Dict, List
 import torch
 from torch import Tensor, nn
 
+from tsa_mt.averaged import averaged_weights
 from tsa_mt.compat import allowing, checkpoint_classes
 from tsa_mt.options import default_tree
 from tsa_mt.tree import Tree
@@ -90,12 +91,13 @@ def is_image_checkpoint(checkpoint: Dict[str, Any]) -> bool:
     return name == TASK
 
 
-def read_classifier(path: str, ema: bool = False) -> TrainedClassifier:
+def read_classifier(path: str, ema: bool = False, averaged: bool = False) -> TrainedClassifier:
     """Reads a checkpoint of `fairseq-train --task image_classification`.
 
     Args:
         path: The checkpoint.
         ema: Whether to take the averaged weights of ``--store-ema``.
+        averaged: Whether to take the moving average that the objective keeps.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -109,16 +111,19 @@ def read_classifier(path: str, ema: bool = False) -> TrainedClassifier:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise ValueError(f"{path} is no readable checkpoint ({reason})") from error
-    return to_classifier(checkpoint, path, ema)
+    return to_classifier(checkpoint, path, ema, averaged)
 
 
-def to_classifier(checkpoint: Dict[str, Any], path: str, ema: bool = False) -> TrainedClassifier:
+def to_classifier(
+    checkpoint: Dict[str, Any], path: str, ema: bool = False, averaged: bool = False
+) -> TrainedClassifier:
     """Builds the classifier that a loaded checkpoint describes.
 
     Args:
         checkpoint: The checkpoint's dictionary.
         path: Where it came from, for messages.
         ema: Whether to take the averaged weights of ``--store-ema``.
+        averaged: Whether to take the moving average that the objective keeps.
 
     Raises:
         ValueError: It is of another task, or has no averaged weights.
@@ -132,7 +137,7 @@ def to_classifier(checkpoint: Dict[str, Any], path: str, ema: bool = False) -> T
         raise ValueError(f"{path} has no averaged weights; train with --store-ema to have them")
     state = checkpoint["task_state"]
     model = _build(dict(checkpoint["cfg"]["model"]), len(state["class_names"]))
-    model.load_state_dict(dict(weights))
+    model.load_state_dict(averaged_weights(weights, path) if averaged else dict(weights))
     history = checkpoint.get("optimizer_history") or [{}]
     return TrainedClassifier(
         model=model.eval(),

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tsa_mt.sources import AVERAGED, branch_number
 from tsa_mt.vision.checkpoint import TrainedClassifier, read_classifier
 from tsa_mt.vision.decode import centre_crop, plain_image
 from tsa_mt.vision.image_size import SMALL
@@ -20,10 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--branch",
-        type=int,
+        type=branch_number,
         default=0,
         metavar="K",
-        help="leaf that classifies: 0 the leader (default), -1 the mean of all leaves",
+        help="leaf that classifies: 0 the leader (default), -1 the mean of all leaves, 'averaged' "
+        "the leader of the moving average that pcl and mean_teacher keep",
     )
     parser.add_argument(
         "--ema", action="store_true", help="use the averaged weights of --store-ema"
@@ -39,10 +41,11 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.top < 1:
         raise ValueError(f"--top is {args.top}; it must be at least 1")
-    trained = read_classifier(args.checkpoint, args.ema)
+    averaged = args.branch == AVERAGED
+    trained = read_classifier(args.checkpoint, args.ema, averaged)
     pixels = [_pixels(path, trained.image_size) for path in args.images]
     for path, image in zip(args.images, pixels):
-        probabilities = trained.logits(image[None], args.branch).softmax(-1)[0]
+        probabilities = trained.logits(image[None], 0 if averaged else args.branch).softmax(-1)[0]
         _show(path, probabilities, trained, args.top)
     return 0
 

@@ -15,10 +15,12 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from tsa_mt.averaged import averaged_weights
 from tsa_mt.branches import BranchOutputs, Projection
 from tsa_mt.modeling import LearningTree, ObjectiveFields, bridge_teacher, objective_of
 from tsa_mt.objectives import Objective, Rows
 from tsa_mt.options import default_tree
+from tsa_mt.sources import AVERAGED, branch_number
 from tsa_mt.teacher import TeacherPass
 from tsa_mt.tree import Tree
 from tsa_mt.vision.accuracy import accuracy_statistics
@@ -60,7 +62,8 @@ class TreeClassifierConfig(ObjectiveFields):
     decode_branch: int = field(
         default=0,
         metadata={
-            "help": "which leaf classifies: 0 the leader, k another leaf, -1 the mean of all logits"
+            "help": "which leaf classifies: 0 the leader, k another leaf, -1 the mean of all "
+            "logits, -2 the leader of the moving average that pcl and mean_teacher keep"
         },
     )
     bf16_autocast: bool = field(
@@ -100,6 +103,9 @@ class TreeClassifier(LearningTree, BaseFairseqModel):
     ):
         super().__init__()
         leaves = len(tree.leaves)
+        branch = branch_number(config.decode_branch)
+        self.decodes_average = branch == AVERAGED
+        config.decode_branch = 0 if self.decodes_average else branch
         if not -1 <= config.decode_branch < leaves:
             raise ValueError(
                 f"decode_branch is {config.decode_branch}, but tree '{tree}' has leaves 0 to "
@@ -240,6 +246,8 @@ class TreeClassifier(LearningTree, BaseFairseqModel):
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """Lets a plain network's state dict load: its missing branches are filled in."""
+        if self.decodes_average:
+            state_dict.update(averaged_weights(state_dict, "the checkpoint"))
         super().upgrade_state_dict_named(state_dict, name)
         self._check_classes(state_dict)
         self.drop_idle_bridge(state_dict)
