@@ -219,6 +219,12 @@ def test_a_run_is_named_after_what_was_trained(write_run, tmp_path):
     assert named(run, method__options=options) == "tsa + rdrop"
     assert named(run, method__leaves=1) == "tsa + rdrop"
     assert named(run, method__options={}) == "plain"
+    options = {"simcut_weight": 3.0, "word_dropout": 0.1}
+    assert named(run, method__options=options) == "tsa + simcut + word dropout"
+    assert (
+        named(run, method__objective="simcut", method__options={"simcut_weight": 3.0}) == "simcut"
+    )
+    named(run, method__objective="tsa", method__options={})
     for objective in ("rdrop", "kd"):
         assert named(run, method__objective=objective) == objective
     stock = named(run, method__leaves=4, method__criterion="cross_entropy")
@@ -230,7 +236,7 @@ def test_the_objectives_that_teach_a_single_leaf_are_known():
     from tsa_mt.objectives import OBJECTIVES
 
     found = {name for name, cls in OBJECTIVES.items() if cls.needs_teacher}
-    assert found | {"rdrop"} <= set(TEACH_ONE_LEAF)
+    assert found | {"mean_teacher", "rdrop", "simcut"} == set(TEACH_ONE_LEAF)
 
 
 # --- what is one system -------------------------------------------------------------------------

@@ -27,8 +27,10 @@ SHOWN_DIFFERENCES = 3
 
 CONTROL = "independent"
 """The objective that trains the leaves of a tree without letting them teach each other."""
-TEACH_ONE_LEAF = ("kd", "kd_hinton", "mean_teacher", "rdrop", "sokd")
+TEACH_ONE_LEAF = ("kd", "kd_hinton", "mean_teacher", "rdrop", "simcut", "sokd")
 """Objectives that are more than the task loss even on a chain."""
+ADDED = {"rdrop_weight": "rdrop", "simcut_weight": "simcut", "word_dropout": "word dropout"}
+"""What an option adds to any objective, by its name."""
 
 
 @dataclass(frozen=True)
@@ -243,8 +245,13 @@ def method_name(run: Run) -> str:
         return f"{run.record['arch']}{under}"
     if not _teaches(run.record):
         return "plain" if method["leaves"] == 1 else objective
-    agrees = method["options"].get("rdrop_weight") and objective != "rdrop"
-    return f"{objective} + rdrop" if agrees else objective
+    return " + ".join(dict.fromkeys([objective, *_added(run.record)]))
+
+
+def _added(record: Dict[str, Any]) -> List[str]:
+    """What options have added to the objective."""
+    options = record["method"]["options"]
+    return [name for option, name in ADDED.items() if options.get(option)]
 
 
 def trained_objective(record: Dict[str, Any]) -> Optional[str]:
@@ -259,7 +266,7 @@ def _teaches(record: Dict[str, Any]) -> bool:
     objective, method = trained_objective(record), record["method"]
     if objective is None:
         return False
-    if method["options"].get("rdrop_weight") or objective in TEACH_ONE_LEAF:
+    if _added(record) or objective in TEACH_ONE_LEAF:
         return True
     return objective != CONTROL and method["leaves"] > 1
 
