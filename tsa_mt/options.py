@@ -53,9 +53,9 @@ def objective_fields() -> List[Tuple[str, type, dataclasses.Field]]:
             dataclasses.field(
                 default=None,
                 metadata={
-                    "help": "checkpoint of the frozen teacher, several separated by ':' (the mean of "
-                    "their probabilities); PATH:K another leaf of a tree, PATH:-1 all of them together, "
-                    "PATH:averaged the leader of its moving average; for "
+                    "help": "checkpoint of the frozen teacher, several separated by ':' (the mean "
+                    "of their probabilities); PATH:K another leaf of a tree, PATH:-1 all of them "
+                    "together, PATH:averaged the leader of its moving average; for "
                     + ", ".join(taught_objectives())
                 },
             ),

@@ -4,8 +4,8 @@
   fairseq would train the leader alone, and every record would call that the method whose name
   stands in the options. The pair is refused.
 * A model whose moving average ships validates with it, and the average chooses the checkpoint.
-* A moving average moves right after the update. fairseq tells a model of an update when the next one
-  begins, which is too late for what validates and is saved between the two.
+* A moving average moves right after the update. fairseq tells a model of an update when the next
+  one begins, which is too late for what validates and is saved between the two.
 """
 
 import contextlib
