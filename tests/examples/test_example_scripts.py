@@ -44,6 +44,8 @@ def call(tmp_path_factory):
         ("multi30k/train.sh", ["tsa", "nowhere", "s"], "DATA_BIN 'nowhere' holds no dict.de.txt"),
         ("multi30k/evaluate.sh", ["s"], "expected SAVE_DIR DATA_BIN RAW, got 1 arguments"),
         ("multi30k/evaluate.sh", ["s", "d", "r"], "s/checkpoint_best.pt is missing; run train.sh"),
+        ("bi-simcut/run.sh", ["d"], "run.sh: error: expected DATA_BIN SOURCE TARGET OUT, got 1"),
+        ("bi-simcut/run.sh", ["no", "en", "de", "o"], "DATA_BIN 'no' holds no dict.en.txt"),
         ("custom/run.sh", ["a.en"], "expected SOURCE TARGET OUT, got 1 arguments"),
         ("custom/run.sh", ["a.en", "a.de", "out"], "'a.en' does not exist"),
         ("custom/run.sh", [ROOT / "Makefile", __file__, "out"], "Makefile' has no language at the"),

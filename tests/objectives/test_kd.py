@@ -179,3 +179,38 @@ def test_a_teacher_with_another_vocabulary_is_refused():
 def test_options_out_of_range_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         build(name, 1, **options)
+
+
+def misranked(student, teacher, top):
+    """TIE-KD's ranking term in loops over the classes of one row."""
+    p, t = softmax(student, 1.0), softmax(teacher, 1.0)
+    order = sorted(range(len(p)), key=lambda c: -float(t[c]))[:top]
+    own = sorted(range(len(p)), key=lambda c: -float(p[c]))[:top]
+    zero = torch.zeros((), dtype=torch.float64)
+    loss = sum(torch.maximum(zero, p[i] - p[order[0]]) for i in order)
+    return loss + sum(
+        torch.maximum(zero, p[j] - p[i]) for i in order for j in own if float(t[i]) > float(t[j])
+    )
+
+
+@pytest.mark.parametrize("top", [1, 3, 9])
+@pytest.mark.parametrize("leaves", [1, 3])
+def test_the_ranking_term_is_that_of_the_loops_in_value_and_gradient(top, leaves):
+    students, (teacher,), target = draw(leaves, seed=top)
+    okd = build("kd", leaves, weight=0.4, rank_top=top)
+    ours = okd(students, target, teacher_logits=[teacher])["rank"]
+    rows = [misranked(s[i], teacher[i], top) for s in students for i in range(ROWS)]
+    theirs = 0.4 * sum(rows)
+    torch.testing.assert_close(ours, theirs)
+    assert theirs > 0
+    for mine, other in zip(
+        torch.autograd.grad(ours, students), torch.autograd.grad(theirs, students), strict=True
+    ):
+        torch.testing.assert_close(mine, other)
+
+
+def test_a_student_that_ranks_as_its_teacher_has_no_ranking_loss():
+    students, _, target = draw()
+    okd = build("kd", 1, rank_top=5)
+    terms = okd(students, target, teacher_logits=[3 * students[0].detach()])
+    assert terms["rank"] == 0

@@ -21,6 +21,16 @@ https://arxiv.org/abs/1503.02531), as in https://github.com/DefangChen/OKDDip-AA
   probabilities (at temperature T), as a fairseq ensemble decodes. A network that learns from an
   earlier one of its own shape is born again (Furlanello et al., ICML 2018).
 * Detached: the teacher is frozen and gets no gradient, in either direction.
+* ``rank_top`` k > 0 adds the ranking term of TIE-KD (Zhang et al., ACL 2023,
+  https://arxiv.org/abs/2305.08096, ``label_smoothed_cross_entropy_advanced_kd.py`` at 53c2244,
+  where k = 5 beside w = .5 and T = 1), with the weight of the divergence. With the teacher's and
+  the student's k best classes A and B and probabilities t and p, and the teacher's best class a::
+
+      sum_{i in A} max(0, p_i - p_a)  +  sum_{i in A, j in B: t_i > t_j} max(0, p_j - p_i)
+
+  It penalises a student that ranks another class above the teacher's best, or a class of its own
+  above one that the teacher prefers. Probabilities are those at temperature 1. Not here: TIE-KD's
+  second half, three rounds of distillation on the student's own predictions.
 * Every leaf of a tree imitates the teacher; summed over leaves. With a chain there is one.
 * No ramp-up. ``T^2`` keeps the size of the gradient when T changes (1 at the published T of
   ``kd``).
@@ -29,8 +39,19 @@ https://arxiv.org/abs/1503.02531), as in https://github.com/DefangChen/OKDDip-AA
   rows that the criterion divides once.
 """
 
-from tsa_mt.objectives import Context, LossTerms, Objective, Option, Rows, register_objective
+from torch import Tensor
+
+from tsa_mt.objectives import (
+    LEAVES,
+    Context,
+    LossTerms,
+    Objective,
+    Option,
+    Rows,
+    register_objective,
+)
 from tsa_mt.objectives import functional as F
+from tsa_mt.objectives.config import NOT_NEGATIVE
 
 REVERSE = "KL(student || teacher) instead of KL(teacher || student)"
 
@@ -42,6 +63,14 @@ class WordLevel(Objective):
     needs_teacher = True
     temperature = Option.temperature(1.0)
     reverse = Option(False, REVERSE)
+    rank_top = Option(
+        0, "best classes whose order TIE-KD's ranking term keeps; 0 = off", NOT_NEGATIVE
+    )
+
+    @property
+    def gradients(self) -> dict[str, tuple[str, ...]]:
+        """See `Objective.gradients`."""
+        return {**super().gradients, **({"rank": LEAVES} if self.rank_top else {})}
 
     def weights(self) -> tuple[float, float]:
         """Weights of the task loss and of the divergence."""
@@ -61,7 +90,11 @@ class WordLevel(Objective):
         else:
             divergence = F.imitation(teacher, students).sum()
         hard, soft = self.weights()
-        return {"task": hard * task, "distillation": soft * self.temperature**2 * divergence}
+        terms = {"task": hard * task, "distillation": soft * self.temperature**2 * divergence}
+        if self.rank_top:
+            best = rows.teacher.mean_log_probs().detach()
+            terms["rank"] = soft * misranked(rows.log_probs(), best, self.rank_top).sum()
+        return terms
 
 
 @register_objective("kd")
@@ -94,3 +127,25 @@ class HintonKD(WordLevel):
     def weights(self) -> tuple[float, float]:
         """See `WordLevel.weights`."""
         return 1.0, self.strength
+
+
+def misranked(log_probs: Tensor, log_teacher: Tensor, top: int) -> Tensor:
+    """How much probability students give to classes above those that the teacher prefers.
+
+    Args:
+        log_probs: ``(leaves, rows, classes)`` of the students.
+        log_teacher: ``(rows, classes)``.
+        top: How many of the best classes count.
+
+    Returns:
+        ``(leaves, rows)``; see the module's docstring.
+    """
+    top = min(top, log_probs.shape[-1])
+    teacher, probs = log_teacher.exp().expand(log_probs.shape), log_probs.exp()
+    liked, preferred = teacher.topk(top)
+    given, own = probs.topk(top)
+    ours = probs.gather(-1, preferred)  # of the teacher's classes, its best first
+    first = (ours - ours[..., :1]).clamp_min(0).sum(-1)
+    prefers = liked.unsqueeze(-1) > teacher.gather(-1, own).unsqueeze(-2)
+    above = (given.unsqueeze(-2) - ours.unsqueeze(-1)).clamp_min(0)
+    return first + (above * prefers).sum((-1, -2))

@@ -1,5 +1,8 @@
 """Distillation that grows during the first part of training."""
 
+import math
+from collections.abc import Sequence
+
 from tsa_mt.objectives import functional as F
 from tsa_mt.objectives.base import Objective
 from tsa_mt.objectives.config import NOT_NEGATIVE, Option
@@ -55,3 +58,39 @@ def ramp_updates(objective: Objective, max_update: int) -> float:
             f"--kd-rampup-updates"
         )
     return objective.rampup_updates or objective.rampup * max_update
+
+
+FULL = 0.9
+"""A weight from which on distillation counts as there."""
+
+
+def full_at(objective: Objective, max_update: int) -> int:
+    """The update at which distillation has `FULL` of its weight."""
+    share = 1.0 - math.sqrt(-math.log(FULL) / 5.0)
+    length = ramp_updates(objective, max_update)
+    return objective.config.start + math.ceil(share * length)
+
+
+def doubt(objective: Objective, max_update: int, early_ends: Sequence[str]) -> str:
+    """Why distillation may never come into force, in a sentence; empty where nothing says so.
+
+    Args:
+        objective: Any objective.
+        max_update: Length of the whole training, 0 where it is not known.
+        early_ends: Flags that may end it before.
+
+    Raises:
+        ValueError: See `ramp_updates`.
+    """
+    reached = full_at(objective, max_update)
+    said = f"objective {objective.name!r} distils with {FULL:.0%} of its weight from update "
+    if 0 < max_update < reached:
+        return f"{said}{reached:,} on, and --max-update {max_update:,} ends the training before"
+    relative = isinstance(objective, RampedObjective) and not objective.rampup_updates
+    if relative and objective.rampup and early_ends:
+        return (
+            f"{said}{reached:,} on, because its ramp-up is a part of --max-update {max_update:,}; "
+            f"{' and '.join(early_ends)} may end the training long before: give the ramp-up's own "
+            f"length, for instance --kd-rampup-updates {max(1, reached // 10)}"
+        )
+    return ""
