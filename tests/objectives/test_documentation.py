@@ -15,7 +15,10 @@ def page(root):
 
 
 def test_flags_on_the_pages_exist(page):
-    known = {"--" + flag.replace("_", "-") for flag, _, _ in objective_fields()}
+    from tsa_mt.criterion import OnlineKDConfig
+
+    names = [flag for flag, _, _ in objective_fields()] + list(OnlineKDConfig.__dataclass_fields__)
+    known = {"--" + name.replace("_", "-") for name in names}
     for name in ("methods.md", "adding-a-method.md"):
         flags = set(re.findall(r"--kd-[a-z-]+[a-z]", page(name)))
         assert flags <= known
