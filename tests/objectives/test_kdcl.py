@@ -50,10 +50,12 @@ def test_the_linear_teacher_s_gradients_are_those_of_its_target(case):
     compare("kdcl_linear", reference_of(lambda leaves, true: list(next(rows))), case)
 
 
-def test_the_linear_teacher_is_as_good_as_a_search_over_the_simplex_finds():
+@pytest.mark.parametrize(("scale", "classes"), [(2, 6), (6, 40)])
+def test_the_linear_teacher_is_as_good_as_a_search_over_the_simplex_finds(scale, classes):
     torch.manual_seed(0)
-    okd = build_objective("kdcl_linear", "0(1,1,1)", 8, 6)
-    logits, target = 2 * torch.randn(3, 20, 6).double(), torch.randint(6, (20,))
+    okd = build_objective("kdcl_linear", "0(1,1,1)", 8, classes)
+    logits = scale * torch.randn(3, 20, classes).double()
+    target = torch.randint(classes, (20,))
     made = torch.nn.functional.cross_entropy(okd.teacher(logits, target), target, reduction="none")
     grid = [(a / 20, b / 20, (20 - a - b) / 20) for a in range(21) for b in range(21 - a)]
     best = torch.stack(

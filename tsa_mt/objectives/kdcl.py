@@ -18,8 +18,9 @@ each of them::
 * Every leaf sees its own augmentation of an image (``own_augmentation``); text has none.
 * With one leaf it is the plain task loss.
 
-Ours: the solver of ``kdcl_linear``, multiplicative updates of the weights (exponentiated gradient), 30
-steps from equal weights; the problem is convex. Not here: the paper's general variant, whose
+Ours: the solver of ``kdcl_linear``, 60 multiplicative updates of the weights (exponentiated gradient)
+from equal ones, at a rate of 2 over the range of the row's logits. The problem is convex; the
+cross-entropy that is found was within .02 of the best. It passes 60 times over all logits. Not here: the paper's general variant, whose
 weights come from errors on a held-out set. What a third party's code computes is ``kdcl_mean``.
 The paper's peers are whole networks (tree ``peers``).
 """  # noqa: E501
@@ -30,7 +31,7 @@ from torch import Tensor
 from tsa_mt.objectives import LossTerms, Objective, Option, Rows, register_objective
 from tsa_mt.objectives import functional as F
 
-STEPS, RATE = 30, 1.0
+STEPS, RATE = 60, 2.0
 
 
 class Collaborative(Objective):
@@ -91,10 +92,13 @@ class KDCLLinear(Collaborative):
         """See `Collaborative.teacher`."""
         beyond = logits - _true(logits, targets).unsqueeze(-1)  # the true class has 0
         weights = logits.new_full((len(targets), 1, len(logits)), 1 / len(logits))
+        tiny = torch.finfo(logits.dtype).tiny
+        rate = RATE / (beyond.amax((0, 2)) - beyond.amin((0, 2))).clamp_min(tiny)
         for _ in range(STEPS):
             mixed = F.mixture(beyond, weights)[0]
             slope = torch.einsum("rc,krc->rk", mixed.softmax(-1), beyond)
-            weights = (weights.log() - RATE * slope.unsqueeze(1)).softmax(-1)
+            steps = (rate.unsqueeze(-1) * slope).unsqueeze(1)
+            weights = (weights.clamp_min(tiny).log() - steps).softmax(-1)
         return F.mixture(beyond, weights)[0]
 
 
