@@ -4,9 +4,9 @@
 #     benchmarks/gpu.sh            # on a machine with a GPU
 #     benchmarks/gpu.sh --cpu      # the same steps, small, so that nothing but the device is untested
 #
-# PYTHON names the interpreter (default: python3). A machine without internet takes its packages from the folder in WHEELS, if that is set. Results go
-# to $OUT (default: gpu-results): one log per step, and summary.md. A step that fails does not keep
-# the others from running; the script ends with 1 if any did.
+# PYTHON names the interpreter (default: python3). A machine without internet takes its packages from
+# the folder in WHEELS, if that is set. Results go to $OUT (default: gpu-results): one log per step, and
+# summary.md. A step that fails does not keep the others from running; the script ends with 1 if any did.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 device=cuda; [ "${1:-}" = --cpu ] && device=cpu

@@ -15,6 +15,7 @@ from tsa_mt import head
 from tsa_mt.criterion import OnlineKDCriterion
 from tsa_mt.objectives import OBJECTIVES, Consistency, Objective
 from tsa_mt.objectives.consistency import CONSISTENCIES
+from tsa_mt.objectives.mutual import mutual_function
 
 TREE = "1(1(1,1),1)"
 SIZE = {
@@ -455,3 +456,31 @@ def test_validation_takes_all_rows(build, criterion):
 def test_a_share_of_rows_that_is_none_is_refused(criterion, share):
     with pytest.raises(ValueError, match="--kd-row-share is .*; it must be above 0 and at most 1"):
         criterion(kd_row_share=share)
+
+
+# --- arithmetic ---------------------------------------------------------------------------------
+
+
+def test_two_choices_of_an_arithmetic_are_refused(criterion):
+    with pytest.raises(ValueError, match="--kd-precision bfloat16 and --fp16 both set the arith"):
+        criterion(kd_precision="bfloat16", fp16=True)
+
+
+def test_the_closed_form_gives_what_autograd_gives(build, criterion, monkeypatch):
+    """Where a vocabulary is large enough; uncompiled here, which costs no compiler."""
+    monkeypatch.setattr(head, "LEAST_CLASSES", 1)
+    monkeypatch.setattr(
+        head, "compiled_mutual", lambda loss, smoothing, *_: mutual_function(loss, smoothing)
+    )
+    runs = [
+        run(criterion("tsa", kd_eager=eager).train(), build(kd_objective="tsa"), make_sample())
+        for eager in (True, False)
+    ]
+    (loss, _, logging, gradients), (other, _, others, other_gradients) = runs
+    torch.testing.assert_close(other, loss)
+    assert_same_gradients(other_gradients, gradients)
+    assert others.keys() == logging.keys()
+    for key, value in logging.items():
+        torch.testing.assert_close(
+            torch.as_tensor(others[key]).float(), torch.as_tensor(value).float()
+        )

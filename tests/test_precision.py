@@ -28,6 +28,14 @@ def test_what_is_asked_for_is_chosen_whatever_was_measured():
     assert choose("bfloat16", WITHOUT).name == "bfloat16"
 
 
+def test_a_choice_of_the_command_line_becomes_plain_data():
+    from tsa_mt.criterion import OnlineKDConfig
+
+    default = OnlineKDConfig().kd_precision
+    assert type(choose(default, WITHOUT).name) is str
+    assert choose(default, WITHOUT).name == "float32"
+
+
 def test_float32_goes_through_onednn_only_where_that_is_clearly_faster():
     assert choose("float32", WITH_BFLOAT16).onednn
     assert not choose("float32", WITHOUT).onednn

@@ -106,7 +106,7 @@ def choose(wanted: str, figures: Figures) -> Precision:
     onednn = figures.onednn > CLEARLY * figures.float32
     exact = figures.onednn if onednn else figures.float32
     fast = figures.bfloat16 > CLEARLY * exact
-    name = ("bfloat16" if fast else "float32") if wanted == "auto" else wanted
+    name = ("bfloat16" if fast else "float32") if wanted == "auto" else str(wanted)
     return Precision(name, onednn, figures)
 
 

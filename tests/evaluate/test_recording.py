@@ -63,6 +63,8 @@ def test_the_record_says_what_was_trained_on_what_with_what(okddip, data, root):
     assert record["data"]["path"] == str(data)
     assert record["data"]["files"] == 2 + 2 * 2 * 2
     assert record["versions"]["torch"] and record["hardware"]["device"] == "cpu"
+    assert record["arithmetic"]["name"] == "float32"
+    assert record["arithmetic"]["figures"]["float32"] > 0
     assert (record["commit"] is None) == (not (root / ".git").exists())
 
 
