@@ -113,6 +113,13 @@ class OnlineKDConfig(FairseqDataclass):
             "masks than stock fairseq draws from the same seed"
         },
     )
+    kd_end_on_full_disk: bool = field(
+        default=False,
+        metadata={
+            "help": "end the training when a checkpoint cannot be saved because the disk is full "
+            "[default: warn, go on, and end with status 74 if the last save fails too]"
+        },
+    )
     sentence_avg: bool = II("optimization.sentence_avg")
     max_update: int = II("optimization.max_update")
     seed: int = II("common.seed")
@@ -151,6 +158,7 @@ class OnlineKDCriterion(FairseqCriterion):
         kd_objective: Optional[str] = None,
         kd_teacher: Optional[str] = None,
         kd_accept_nan: bool = False,
+        kd_end_on_full_disk: bool = False,
     ):
         super().__init__(task)
         if kd_objective is None:

@@ -7,13 +7,15 @@ leaves beside is swept at the next start. A last checkpoint that is damaged neve
 aside, and the newest intact one takes its place.
 """
 
+import atexit
 import contextlib
+import errno
 import functools
 import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any, List, Union
+from typing import Any, List, Optional, Union
 
 import torch
 from fairseq import checkpoint_utils
@@ -22,10 +24,19 @@ from fairseq.file_io import PathManager
 
 from tsa_mt import files
 from tsa_mt.checksum import DamagedCheckpoint, check, find_damage
+from tsa_mt.evaluate import recording
+from tsa_mt.run_lock import RunLock
 
 logger = logging.getLogger(__name__)
 
 LAST = "checkpoint_last.pt"
+NOT_SAVED = 74
+"""Exit status of a training whose last save failed: the disk was full."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+failure: Optional[str] = None
+"""Why the latest save failed; unset after one that did not."""
+_lock: Optional[RunLock] = None
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -96,11 +107,26 @@ def _prepare(cfg: Any, trainer: Any) -> None:
     """Puts the folder in order, by the workers that save; the others wait."""
     if trainer.should_save_checkpoint_on_current_rank:
         last = Path(cfg.save_dir) / LAST.replace(".pt", f"{trainer.checkpoint_suffix}.pt")
+        if not cfg.no_save and trainer.data_parallel_rank == 0:
+            _take_folder(last.parent)
         for left in files.sweep(last.parent, "checkpoint*"):
             logger.info("removed %s, which a training that was killed did not finish", left)
         if cfg.restore_file == LAST and last.is_file():
             replace_damaged(last)
     wait_for_all(trainer)
+
+
+def _take_folder(folder: Path) -> None:
+    global _lock, failure
+    leave_folder()
+    _lock, failure = RunLock(folder), None
+    _lock.take()
+
+
+def leave_folder() -> None:
+    """Lets another training have the folder."""
+    if _lock is not None:
+        _lock.leave()
 
 
 def wait_for_all(trainer: Any) -> None:
@@ -110,6 +136,19 @@ def wait_for_all(trainer: Any) -> None:
         distributed_utils.all_reduce(arrived, group=trainer.data_parallel_process_group)
 
 
+def _bear(trainer: Any, reason: str) -> None:
+    """Goes on after a save that failed, unless the training shall end."""
+    global failure
+    failure = reason
+    logger.disabled = False  # hydra's logging configuration disables loggers that exist
+    said = f"{reason}; earlier checkpoints are as they were"
+    if getattr(trainer.cfg.criterion, "kd_end_on_full_disk", False):
+        logger.error(said)
+        recording.end("failed", said)
+        raise SystemExit(NOT_SAVED)
+    logger.warning("%s, and training goes on", said)
+
+
 # --- the hooks ----------------------------------------------------------------------------------
 
 
@@ -117,8 +156,9 @@ def install() -> None:
     """Replaces what fairseq saves, copies and loads checkpoints with; once."""
     if checkpoint_utils.PathManager is CopyingByRename:
         return
-    save, load, read = (
+    save, save_all, load, read = (
         checkpoint_utils.torch_persistent_save,
+        checkpoint_utils.save_checkpoint,
         checkpoint_utils.load_checkpoint,
         checkpoint_utils.load_checkpoint_to_cpu,
     )
@@ -141,7 +181,22 @@ def install() -> None:
             check(path)
         return read(path, *args, **kwargs)
 
+    @functools.wraps(save_all)
+    def save_if_possible(cfg, trainer, *args, **kwargs):
+        global failure
+        try:
+            result = save_all(cfg, trainer, *args, **kwargs)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            _bear(trainer, str(error))
+            return None
+        failure = None
+        return result
+
+    atexit.register(leave_folder)
     checkpoint_utils.PathManager = CopyingByRename
+    checkpoint_utils.save_checkpoint = save_if_possible
     checkpoint_utils.torch_persistent_save = save_by_rename
     checkpoint_utils.load_checkpoint = load_intact
     checkpoint_utils.load_checkpoint_to_cpu = read_checked

@@ -28,10 +28,10 @@ from fairseq.logging import meters, metrics
 from fairseq.trainer import Trainer
 from torch.utils.data import DataLoader
 
-from tsa_mt import batches
+from tsa_mt import batches, identity, saving
 from tsa_mt.compat import Overlay
 from tsa_mt.evaluate import recording
-from tsa_mt.saving import wait_for_all
+from tsa_mt.saving import LAST, wait_for_all
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +174,8 @@ def _leave(trainer: Trainer, number: int, ended: bool) -> Tuple[ValidLosses, boo
 
 
 def _exit_if_leaving(trainer: Trainer) -> None:
+    if _leaving and saving.failure:
+        raise SystemExit(saving.NOT_SAVED)
     if _leaving:
         raise SystemExit(128 + _leaving if trainer.cfg.checkpoint.no_save else RESUMABLE)
 
@@ -203,11 +205,12 @@ def _validate_and_save(original, cfg, trainer, task, place, subsets, ended):
 # --- going on -----------------------------------------------------------------------------------
 
 
-def _kept() -> Dict[str, Any]:
+def _kept(trainer: Trainer) -> Dict[str, Any]:
     """What a checkpoint holds beside fairseq's own state."""
     early = _train_module().should_stop_early
     waited = {name: getattr(early, name) for name in ("best", "num_runs") if hasattr(early, name)}
-    return {"due": _due, "patience": waited, **batches.kept()}
+    told = {identity.KEY: identity.of(trainer)}
+    return {"due": _due, "patience": waited, **batches.kept(), **told}
 
 
 def _go_on(trainer: Trainer, extra_state: Dict[str, Any]) -> None:
@@ -229,6 +232,12 @@ def _go_on(trainer: Trainer, extra_state: Dict[str, Any]) -> None:
         recording.begin(trainer, extra_state["train_iterator"]["epoch"])
         recording.end("finished")
         config.optimization.max_epoch = -1  # fairseq would do one more update
+
+
+def _is_resumed(config: Any) -> bool:
+    """Whether a checkpoint of this folder would be gone on with, and nothing of it forgotten."""
+    resets = (config.reset_dataloader, config.reset_optimizer, config.finetune_from_model)
+    return config.restore_file == LAST and not any(resets)
 
 
 def _restore_meters(extra_state: Dict[str, Any]) -> None:
@@ -299,7 +308,9 @@ def _hook_training(train: Any) -> None:
     @functools.wraps(main)
     def listening_main(cfg, **kwargs):
         try:
-            return main(cfg, **kwargs)
+            main(cfg, **kwargs)
+            if saving.failure:
+                raise SystemExit(saving.NOT_SAVED)
         finally:
             _forget()
 
@@ -326,12 +337,14 @@ def _forget() -> None:
     global _leaving, _saved_at
     _leaving, _saved_at = 0, -1
     request.forget()
+    saving.leave_folder()
 
 
 def _hook_checkpoints() -> None:
-    save_all, load, save, read = (
+    save_all, load, to_cpu, save, read = (
         checkpoint_utils.save_checkpoint,
         checkpoint_utils.load_checkpoint,
+        checkpoint_utils.load_checkpoint_to_cpu,
         Trainer.save_checkpoint,
         Trainer.load_checkpoint,
     )
@@ -340,7 +353,8 @@ def _hook_checkpoints() -> None:
     def noted_save(cfg, trainer, *args, **kwargs):
         global _saved_at
         result = save_all(cfg, trainer, *args, **kwargs)
-        _saved_at = trainer.get_num_updates()
+        if not saving.failure:
+            _saved_at = trainer.get_num_updates()
         return result
 
     @functools.wraps(load)
@@ -350,10 +364,19 @@ def _hook_checkpoints() -> None:
             _go_on(trainer, extra_state)
         return extra_state, iterator
 
+    @functools.wraps(to_cpu)
+    def read_own(path, *args, **kwargs):
+        state = to_cpu(path, *args, **kwargs)
+        kept = (state.get("extra_state") or {}).get(KEPT) or {}
+        identity.check(path, kept.get(identity.KEY))
+        return state
+
     @functools.wraps(read)
     def read_with_kept(self, *args, **kwargs):
-        extra_state = read(self, *args, **kwargs)
         config = self.cfg.checkpoint
+        leads = self.data_parallel_rank == 0
+        with identity.expecting(identity.of(self) if leads and _is_resumed(config) else None):
+            extra_state = read(self, *args, **kwargs)
         goes_on = extra_state and KEPT in extra_state and not config.reset_dataloader
         batches.restore(extra_state[KEPT] if goes_on else {})
         if goes_on and not config.reset_meters:
@@ -362,8 +385,9 @@ def _hook_checkpoints() -> None:
 
     @functools.wraps(save)
     def save_with_kept(self, filename, extra_state):
-        return save(self, filename, {**extra_state, KEPT: _kept()})
+        return save(self, filename, {**extra_state, KEPT: _kept(self)})
 
     checkpoint_utils.save_checkpoint = noted_save
     checkpoint_utils.load_checkpoint = load_and_go_on
+    checkpoint_utils.load_checkpoint_to_cpu = read_own
     Trainer.save_checkpoint, Trainer.load_checkpoint = save_with_kept, read_with_kept

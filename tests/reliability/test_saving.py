@@ -1,5 +1,6 @@
 """A checkpoint's name stands for a whole file at any time, and damage to one is found."""
 
+import json
 import os
 import socket
 import zipfile
@@ -9,7 +10,7 @@ import torch
 from fairseq import checkpoint_utils
 from trained import state
 
-from tsa_mt import checksum, files
+from tsa_mt import checksum, files, saving
 
 
 def flip(path):
@@ -106,3 +107,52 @@ def test_checkpoints_from_before_checksums_are_read(tmp_path):
 def test_stock_fairseq_reads_what_is_saved(train, tmp_path):
     train(tmp_path, updates=1)
     assert state(tmp_path / "checkpoint_last.pt")["extra_state"]["tsa_mt"]["due"] is None
+
+
+# --- a full disk --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_at(monkeypatch):
+    """Lets files grow to 100 kB only while some saves go on: ``full_at(1, 2)``."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    original, saves = checkpoint_utils.torch_persistent_save, [0]
+
+    def function(*numbers):
+        def save(*args, **kwargs):
+            saves[0] += 1
+            full = saves[0] in numbers
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10**5 if full else limits[0], limits[1]))
+            try:
+                return original(*args, **kwargs)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+        monkeypatch.setattr(checkpoint_utils, "torch_persistent_save", save)
+
+    return function
+
+
+def test_a_full_disk_is_a_warning_and_training_goes_on(full_at, train, tmp_path, same, caplog):
+    full_at(2)
+    assert train(tmp_path) == 0
+    assert "cannot be written: File too large; earlier checkpoints are as they were, and" in (
+        caplog.text
+    )
+    assert not list(tmp_path.glob(".*partial"))
+    same(tmp_path)
+
+
+def test_a_full_disk_at_the_last_save_ends_with_its_own_status(full_at, train, tmp_path):
+    full_at(*range(2, 20))
+    assert train(tmp_path) == saving.NOT_SAVED
+    last = state(tmp_path / "checkpoint_last.pt")
+    assert last["optimizer_history"][-1]["num_updates"] == 3
+
+
+def test_a_full_disk_ends_the_training_where_that_is_asked_for(full_at, train, tmp_path):
+    full_at(2)
+    assert train(tmp_path, "--kd-end-on-full-disk") == saving.NOT_SAVED
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["status"] == "failed" and "cannot be written" in record["reason"]

@@ -166,7 +166,7 @@ def _start(trainer: Trainer, validation_is_due: bool) -> Any:
         "method": facts.method_of(model, options.get("criterion._name")),
         "seed": config.common.seed,
         "options": options,
-        "data": facts.data_manifest(options.get("task.data"), ["train", *subsets]),
+        "data": facts.data_at_start(options.get("task.data"), ("train", *subsets)),
         "commit": facts.commit(),
         "versions": facts.versions(),
         "hardware": facts.hardware(trainer.cuda, trainer.data_parallel_world_size),

@@ -6,6 +6,7 @@ are known by samples of their content, and the record says so.
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import math
 import os
@@ -145,6 +146,12 @@ def data_manifest(data: Optional[str], splits: Sequence[str]) -> Dict[str, Any]:
         "bytes": sum(sizes),
         "content": content,
     }
+
+
+@functools.lru_cache(maxsize=8)
+def data_at_start(data: Optional[str], splits: Tuple[str, ...]) -> Dict[str, Any]:
+    """The `data_manifest` as it was when this process first asked; large data are read once."""
+    return data_manifest(data, splits)
 
 
 def _files_of(folder: Path, splits: Sequence[str]) -> List[Tuple[str, Path]]:
