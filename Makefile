@@ -2,6 +2,7 @@
 # make demo    the main job end to end, into ./demo-out
 # make test    the test suite
 # make lint    style and types
+# make soak    kill trainings at random moments and compare what they leave (an hour)
 # make evidence   the tables of docs/results/small-data.md from its records, without training
 #
 # PYTHON=...   the Python to build .venv from (3.10 or later). A torch that it already has is used
@@ -16,7 +17,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test lint evidence
+.PHONY: help .venv demo test lint evidence soak
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -76,6 +77,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+soak: $(STAMP)
+	$(BIN)/python tests/reliability/soak.py --kills 20
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -209,8 +209,18 @@ def _kept(trainer: Trainer) -> Dict[str, Any]:
     """What a checkpoint holds beside fairseq's own state."""
     early = _train_module().should_stop_early
     waited = {name: getattr(early, name) for name in ("best", "num_runs") if hasattr(early, name)}
-    told = {identity.KEY: identity.of(trainer)}
-    return {"due": _due, "patience": waited, **batches.kept(), **told}
+    return {
+        "due": _due,
+        "patience": waited,
+        "epoch_figures": _numbers(metrics.get_smoothed_values("train")),
+        identity.KEY: identity.of(trainer),
+        **batches.kept(),
+    }
+
+
+def _numbers(figures: Dict[str, Any]) -> Dict[str, float]:
+    """Figures as a checkpoint can hold them."""
+    return {name: float(value) for name, value in figures.items() if value is not None}
 
 
 def _go_on(trainer: Trainer, extra_state: Dict[str, Any]) -> None:
@@ -228,8 +238,12 @@ def _go_on(trainer: Trainer, extra_state: Dict[str, Any]) -> None:
         _exit_if_leaving(trainer)
         if due["end_of_epoch"]:
             trainer.lr_step(due["epoch"], losses[0])
-    if over or 0 < (config.optimization.max_update or 0) <= trainer.get_num_updates():
-        recording.begin(trainer, extra_state["train_iterator"]["epoch"])
+    over = over or 0 < (config.optimization.max_update or 0) <= trainer.get_num_updates()
+    at_start = extra_state["train_iterator"]["iterations_in_epoch"] == 0
+    if kept and (over or at_start):
+        epoch = extra_state["train_iterator"]["epoch"] - at_start
+        recording.complete_epoch(trainer, epoch, kept["epoch_figures"])
+    if over:
         recording.end("finished")
         config.optimization.max_epoch = -1  # fairseq would do one more update
 

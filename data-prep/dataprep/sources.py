@@ -253,8 +253,10 @@ def _sacrebleu_files(test_set: str, pair: str) -> Tuple[Path, Path]:
 
 
 def _stamp(path: Path) -> str:
+    """What changes when a file does: its time can be set back, that of its last change cannot."""
     status = path.stat()
-    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+    return f"{path.resolve()} {status.st_ino} {status.st_size} {times}"
 
 
 def _index(folder: Path) -> Dict[str, List[Path]]:

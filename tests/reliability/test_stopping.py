@@ -2,8 +2,10 @@
 
 import json
 import signal
+import subprocess
 
 import pytest
+import torch
 from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
@@ -112,3 +114,56 @@ def test_a_signal_that_is_ignored_from_the_start_stays_ignored():
     finally:
         request.forget()
         signal.signal(signal.SIGINT, before)
+
+
+class Numbers(torch.utils.data.Dataset):
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        return index
+
+
+def test_a_loading_process_outlives_a_signal_that_is_meant_for_the_training():
+    loader = iter(stopping.SteadyLoader(Numbers(), num_workers=1, batch_size=1))
+    assert next(loader).tolist() == [0]
+    (worker,) = loader._workers
+    for name in ("TERM", "USR1", "INT"):
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    assert [next(loader).item() for _ in range(20)] == list(range(1, 21))
+    worker.terminate()  # by its parent
+    worker.join(timeout=30)
+    assert worker.exitcode == 0
+
+
+def test_a_validation_that_is_due_is_recorded_once(tmp_path):
+    from tsa_mt.evaluate.run_record import Recorder, Tracked
+
+    tracked = Tracked("valid", "loss")
+    recorder = Recorder(tmp_path, {}, tracked, 0)
+    recorder.begin_epoch(1)
+    recorder.log("train_inner", {"loss": 2.0}, 4)
+    recorder.log("valid", {"loss": 3.0}, 4)
+    again = Recorder(tmp_path, {}, tracked, 4, validation_is_due=True)
+    again.log("valid", {"loss": 3.5}, 4)
+    rows = (tmp_path / "curves.csv").read_text().splitlines()[1:]
+    assert rows == ["4,1,train_inner,loss,2", "4,0,valid,loss,3.5"]
+
+
+def test_the_figures_of_an_epoch_that_a_kill_left_out_are_completed_once(tmp_path):
+    from tsa_mt.evaluate.run_record import Recorder, Tracked
+
+    recorder = Recorder(tmp_path, {}, Tracked("valid", "loss"), 4)
+    recorder.begin_epoch(1)
+    for _ in range(2):
+        recorder.complete_epoch({"loss": 2.5})
+    assert (tmp_path / "curves.csv").read_text().splitlines()[1:] == ["4,1,train,loss,2.5"]
+
+
+def test_a_session_that_was_killed_is_told_by_the_next_start(train, tmp_path):
+    train(tmp_path, updates=3)
+    found = record(tmp_path)
+    found["status"], found["sessions"][0]["ended"] = "running", None
+    (tmp_path / "run.json").write_text(json.dumps(found))
+    train(tmp_path, updates=4)
+    assert [session["ended"] for session in record(tmp_path)["sessions"]] == ["killed", "finished"]

@@ -127,6 +127,12 @@ class Recording:
                     logger.disabled = False  # hydra's logging configuration disables it
                     logger.warning(sentence)
 
+    def complete_epoch(self, figures: Dict[str, float]) -> None:
+        """An epoch was over when the training was killed."""
+        if self.recorder is not None:
+            with self._guarded():
+                self.recorder.complete_epoch(figures)
+
     def end_epoch(self) -> None:
         """The figures of an epoch were logged; validation and saving have been done."""
         if self.recorder is not None:
@@ -222,6 +228,13 @@ def begin(trainer: Trainer, epoch: int, validation_is_due: bool = False) -> None
     recording = _recording_of(trainer, validation_is_due)
     if recording is not None:
         recording.begin_epoch(epoch)
+
+
+def complete_epoch(trainer: Trainer, epoch: int, figures: Dict[str, float]) -> None:
+    """Records the figures of an epoch, if the training was killed before it recorded them."""
+    begin(trainer, epoch)
+    if _current is not None:
+        _current.complete_epoch(figures)
 
 
 def end(status: str, reason: Optional[str] = None) -> None:

@@ -143,6 +143,12 @@ class Recorder:
         self.epoch, self.status, self.reason, self._between_epochs = epoch, "running", None, False
         self.write()
 
+    def complete_epoch(self, figures: Mapping[str, Any]) -> None:
+        """Keeps the figures of an epoch that a killed training did not come to write."""
+        known = {(point.update, point.split) for point in read_curves(self.folder / CURVES)}
+        if (self.update, "train") not in known:
+            self.log("train", figures, self.update)
+
     def end_epoch(self, over: bool) -> None:
         """An epoch is over, and with it perhaps the training."""
         self._between_epochs = True
