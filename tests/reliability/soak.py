@@ -3,7 +3,7 @@
     python tests/reliability/soak.py [--kills 20] [--seed 1] [--case NAME]
 
 Every training runs in a process of its own, which SIGKILL, SIGTERM or SIGUSR1 ends at a moment
-drawn from the time that its updates take. It is started again until it was killed as often as asked
+drawn anew for every start. It is started again until it was killed as often as asked
 for, and once more to its end. Parameters, the optimizer, the best checkpoint and every figure that
 is no time (BLEU among them) must then be those of a training that nobody disturbed, to the last
 bit. Prints one row per case, and where the kills hit. ``make soak`` runs it.
@@ -35,8 +35,8 @@ from trained import assert_equal, curves, state  # noqa: E402
 
 FORK = multiprocessing.get_context("fork")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
-SHARE = 0.25
-"""Of the time that the updates of a training take, the longest that passes before a kill."""
+MOST_UPDATES = 5
+"""That a process does before it is killed."""
 PHASES = ("start", "update", "validation", "saving", "between")
 KEEP = "--update-freq 2 --num-workers 2 --save-interval-updates 7 --keep-interval-updates 2".split()
 BLEU = ("--eval-bleu", "--eval-bleu-args", '{"beam": 2, "max_len_b": 8}')
@@ -84,11 +84,12 @@ def train(command, folder, phase):
         original = getattr(owner, name)
 
         def function(*args, **kwargs):
-            before, phase.value = phase.value, PHASES.index(here)
+            before, phase[0] = phase[0], PHASES.index(here)
             try:
                 return original(*args, **kwargs)
             finally:
-                phase.value = PHASES.index("between") if here == "update" else before
+                phase[0] = PHASES.index("between") if here == "update" else before
+                phase[1] += here == "update"
 
         setattr(owner, name, function)
 
@@ -101,30 +102,34 @@ def train(command, folder, phase):
 
 def start(command, folder):
     """A process that trains, and what it is at."""
-    phase = FORK.Value("i", 0)
+    phase = FORK.Array("i", 2)  # where it is, and how many updates it has done
     process = FORK.Process(target=train, args=(command, folder, phase))
     process.start()
     return process, phase
 
 
-def wait_for_updates(process, phase):
-    """Returns when the training is past its start, or has ended."""
-    while process.is_alive() and not phase.value:
-        time.sleep(0.005)
+def wait_for_updates(process, phase, updates):
+    """Returns when a process has begun to train and done some updates, or has ended."""
+    while process.is_alive() and (not phase[0] or phase[1] < updates):
+        time.sleep(0.002)
 
 
 def disturb(command, folder, kills, seconds, draw):
-    """Trains with kills; where they hit, and how many starts it took."""
+    """Trains with kills; where they hit, and how many starts it took.
+
+    Args:
+        seconds: That an update takes, validation and saving included.
+    """
     hits, starts = Counter(), 0
     while True:
         process, phase = start(command, folder)
         starts += 1
         if hits.total() < kills:
             if draw.random() < 0.9:
-                wait_for_updates(process, phase)
-            process.join(draw.uniform(0, SHARE) * seconds)
+                wait_for_updates(process, phase, draw.randint(0, MOST_UPDATES))
+            process.join(draw.uniform(0, 2) * seconds)
             if process.is_alive():
-                hits[PHASES[phase.value]] += 1
+                hits[PHASES[phase[0]]] += 1
                 os.kill(process.pid, draw.choice(SIGNALS))
         process.join()
         if process.exitcode == 0:
@@ -154,11 +159,11 @@ def differences(ours, theirs):
 def run(name, command, kills, draw, work):
     """One row of the table; whether nothing differs."""
     process, phase = start(command, work / "whole")
-    wait_for_updates(process, phase)
+    wait_for_updates(process, phase, 0)
     began = time.monotonic()
     process.join()
     assert process.exitcode == 0, f"{name}: the undisturbed training ended with {process.exitcode}"
-    seconds = time.monotonic() - began
+    seconds = (time.monotonic() - began) / phase[1]
     hits, starts = disturb(command, work / "killed", kills, seconds, draw)
     found = differences(work / "killed", work / "whole")
     where = ", ".join(f"{hits[phase]} {phase}" for phase in PHASES if hits[phase])
