@@ -57,7 +57,7 @@ def text_command(data, objective):
 
 def image_command(data, objective):
     """The options of an image training."""
-    options = (*FLAGS, *KEEP, *objective, "--max-epoch", "6", "--no-epoch-checkpoints")
+    options = (*FLAGS, *KEEP, *objective, "--max-epoch", "12", "--no-epoch-checkpoints")
     return lambda folder: [
         str(data),
         "--arch",
