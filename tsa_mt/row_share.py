@@ -13,6 +13,8 @@ Whether a row is in S depends on the seed, the number of updates, the sentence a
 alone: not on chunks, batches or the number of processes.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -135,8 +137,10 @@ def shared_head(
         among them (`LEADER`) are of all rows.
     """
     leaders = leaders_of(objective, len(outputs.features))
+    on_drawn: Any = _Sampled(objective, share)
+    of_leaders: Any = _Leader(objective)
     sampled = branch_head(
-        _Sampled(objective, share),
+        on_drawn,
         outputs.rows(drawn),
         projections,
         target[drawn],
@@ -146,7 +150,7 @@ def shared_head(
         None if teachers is None else teachers.rows(drawn),
     )
     every = branch_head(
-        _Leader(objective),
+        of_leaders,
         BranchOutputs([outputs.features[leaf] for leaf in leaders]),
         [projections[leaf] for leaf in leaders],
         target,
