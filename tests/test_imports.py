@@ -35,6 +35,7 @@ FLOORS = (
     "compat",
     "last_words",
     "dropout",
+    "dictionaries",
     "averaged",
     "teacher",
     "criterion",

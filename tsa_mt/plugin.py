@@ -27,6 +27,7 @@ def register() -> None:
     finite.install()
     stopping.install()
     recording.install()
-    from tsa_mt import criterion, pairing, translation, vision  # noqa: F401
+    from tsa_mt import criterion, dictionaries, pairing, translation, vision  # noqa: F401
 
+    dictionaries.install()
     pairing.install()

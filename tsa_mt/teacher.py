@@ -10,18 +10,16 @@ import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List
 
 import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu
-from fairseq.data import Dictionary
 from fairseq.models import build_model
-from fairseq.utils import split_paths
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from tsa_mt.averaged import averaged_weights
 from tsa_mt.branches import Projection
+from tsa_mt.dictionaries import check_dictionaries, tables
 from tsa_mt.sources import AVERAGED, Source, parse_sources
 
 logger = logging.getLogger(__name__)
@@ -157,7 +155,7 @@ def _load(source: Source, task) -> List[Teacher]:
             f"'{os.pathsep}' (decoding the student needs none)"
         )
     stamp = os.stat(path)
-    sizes = [len(dictionary) for _, dictionary, _ in _tables(task)]
+    sizes = [len(dictionary) for _, dictionary, _ in tables(task)]
     key = (os.path.realpath(path), source.branch, stamp.st_mtime_ns, stamp.st_size, *sizes)
     if key not in _LOADED:
         _LOADED[key] = _teachers_of(_build(source, task), source)
@@ -196,7 +194,7 @@ def _build(source: Source, task) -> nn.Module:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise ValueError(f"teacher {path} is no readable fairseq checkpoint ({reason})") from error
-    check_dictionaries(state, task, path)
+    check_dictionaries(state, task, "teacher", path)
     if source.branch == AVERAGED:
         weights = averaged_weights(weights, f"teacher {path}")
     model = build_model(config, task, from_checkpoint=True)
@@ -205,63 +203,3 @@ def _build(source: Source, task) -> nn.Module:
     except RuntimeError as error:
         raise ValueError(f"teacher {path} does not fit its own configuration: {error}") from error
     return model
-
-
-def check_dictionaries(state: Mapping, task, path: str) -> None:
-    """Compares a checkpoint's vocabularies with the task's dictionaries.
-
-    A checkpoint tells their sizes only. The symbols are compared where the teacher's own
-    dictionaries are at hand: beside the checkpoint, or in the folder it was trained on.
-
-    Raises:
-        ValueError: A size or a symbol differs.
-    """
-    for side, dictionary, names in _tables(task):
-        weights = state["model"]
-        rows = next((weights[name].shape[0] for name in names if name in weights), None)
-        if rows is not None and rows != len(dictionary):
-            raise ValueError(
-                f"teacher {path} has {rows} symbols in its {side} vocabulary, but the {side} "
-                f"dictionary has {len(dictionary)}; binarise the data with the teacher's "
-                f"dictionaries (fairseq-preprocess --srcdict ... --tgtdict ...)"
-            )
-        _check_symbols(state["cfg"], side, dictionary, path)
-
-
-def _check_symbols(config, side: str, dictionary: Dictionary, path: str) -> None:
-    recorded = _dictionary_file(config, side, path)
-    if recorded is None:
-        logger.warning(
-            f"teacher {path}: its {side} dictionary is not at hand; whether the order of the "
-            f"symbols is the student's cannot be checked"
-        )
-        return
-    pairs = zip(Dictionary.load(recorded).symbols, dictionary.symbols, strict=False)
-    for number, (theirs, ours) in enumerate(pairs):
-        if theirs != ours:
-            raise ValueError(
-                f"teacher {path} has other symbols than the {side} dictionary: number {number} is "
-                f"{theirs!r} in {recorded} and {ours!r} here; binarise the data with the teacher's "
-                f"dictionaries, or put the right ones beside its checkpoint"
-            )
-
-
-def _dictionary_file(config, side: str, path: str) -> Optional[str]:
-    """The teacher's own dictionary, if it is beside the checkpoint or where it was trained."""
-    language = OmegaConf.select(config, f"task.{side}_lang")
-    data = split_paths(OmegaConf.select(config, "task.data") or "")
-    for folder in (os.path.dirname(path), *data[:1]):
-        file = os.path.join(folder, f"dict.{language}.txt")
-        if os.path.isfile(file):
-            return file
-    return None
-
-
-def _tables(task) -> Tuple[tuple, ...]:
-    if task.target_dictionary is None:
-        return ()
-    target = ("decoder.output_projection.weight", "decoder.embed_tokens.weight")
-    return (
-        ("source", task.source_dictionary, ("encoder.embed_tokens.weight",)),
-        ("target", task.target_dictionary, target),
-    )

@@ -16,11 +16,11 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf, open_dict
 
 from tsa_mt.averaged import averaged_weights
+from tsa_mt.dictionaries import check_dictionaries
 from tsa_mt.forward_translate.corpus import Corpus
 from tsa_mt.forward_translate.plan import Chunk
 from tsa_mt.forward_translate.selection import Hypothesis
 from tsa_mt.sources import AVERAGED, Source
-from tsa_mt.teacher import check_dictionaries
 
 
 class Translator:
@@ -58,7 +58,7 @@ class Translator:
         """One model of the ensemble, ready to decode."""
         overrides = ast.literal_eval(self.config.common_eval.model_overrides)
         state = checkpoint_utils.load_checkpoint_to_cpu(teacher.path, overrides)
-        check_dictionaries(state, self.task, teacher.path)
+        check_dictionaries(state, self.task, "teacher", teacher.path)
         if teacher.branch == AVERAGED:
             state["model"] = averaged_weights(state["model"], f"teacher {teacher.path}")
         elif teacher.branch:
