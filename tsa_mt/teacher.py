@@ -10,7 +10,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu
