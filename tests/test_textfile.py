@@ -372,6 +372,13 @@ def test_a_damaged_segment_is_named_by_its_line(content, message):
         segments(content)
 
 
+def test_markup_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tsa_mt.textfile.MAX_CONTENT", 1000)
+    with open_text(put(tmp_path / "a", gzip.compress(SRCSET.encode() * 50))) as text:
+        with pytest.raises(TextError, match="a holds more than 1,000 bytes; SGML of that size"):
+            list(read_segments(text))
+
+
 def test_segments_know_their_documents():
     content = '<doc docid="a"><seg id="1">x</seg></doc><doc docid="b"><seg id="1">y</seg></doc>'
     text = Text("t", SGML, io.BytesIO(content.encode()), "utf-8")

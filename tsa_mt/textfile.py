@@ -25,6 +25,8 @@ HEAD = 1 << 12
 MAX_HEAD = 1 << 16
 MAX_LINE_BYTES = 1_000_000
 """Longer "sentences" are unsplit documents or binary data."""
+MAX_CONTENT = 1 << 28
+"""Most bytes of what is held in memory as a whole."""
 NESTED = 3
 """Times that a file may be compressed one over the other."""
 
@@ -130,9 +132,16 @@ class Text:
         """All of it at once.
 
         Raises:
-            TextError: It is no UTF-8, or damaged.
+            TextError: It is no UTF-8, damaged, or larger than `MAX_CONTENT`.
         """
-        data = b"".join(self.pieces())
+        data = bytearray()
+        for piece in self.pieces():
+            data += piece
+            if len(data) > MAX_CONTENT:
+                raise TextError(
+                    f"{self.name} holds more than {MAX_CONTENT:,} bytes; {self.kind} of that size "
+                    "is not read"
+                )
         try:
             return data.decode()
         except UnicodeDecodeError as fault:

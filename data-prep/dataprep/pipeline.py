@@ -484,10 +484,7 @@ class Preparer:
             fate = "stay, as the recipe says (clean.held_out)"
             if self.settings.clean.held_out:
                 fate = "stay, for nothing else would: scores on that set will mean nothing"
-        self._note(
-            f"{sum(found.values()):,} training pairs have a sentence of a validation or test set "
-            f"({sides}) and {fate}"
-        )
+        self._note(f"training pairs with a sentence of a validation or test set ({sides}) {fate}")
 
     def _note(self, sentence: str) -> None:
         """Say something that a person should know, and keep it for the report."""

@@ -9,7 +9,7 @@ from html.entities import html5
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 from xml.parsers import expat
 
-from tsa_mt.textfile import Text, TextError
+from tsa_mt.textfile import MAX_LINE_BYTES, Text, TextError
 
 CODES = frozenset(("bpt", "ept", "ph", "it", "ut"))
 XML_LANG = "http://www.w3.org/XML/1998/namespace lang"
@@ -26,7 +26,7 @@ class _Units:
         self.parser, self.line = parser, 0
         self.path: List[str] = []
         self.variants: List[Variant] = []
-        self.tag, self.text, self.hidden = "", None, [False]
+        self.tag, self.text, self.hidden, self.length = "", None, [False], 0
         parser.buffer_text = True
         parser.StartElementHandler, parser.EndElementHandler = self.start, self.end
         parser.CharacterDataHandler = self.characters
@@ -48,7 +48,7 @@ class _Units:
         elif name == "tuv":
             self.tag = plain_tag(attributes.get(XML_LANG) or attributes.get("lang") or "")
         elif name == "seg" and above == "tuv":
-            self.text, self.hidden = [], [False]
+            self.text, self.hidden, self.length = [], [False], 0
 
     def end(self, name: str) -> None:
         name = self.path.pop()
@@ -64,8 +64,12 @@ class _Units:
                 self.text.append(" ")
 
     def characters(self, data: str) -> None:
-        if self.text is not None and not self.hidden[-1]:
-            self.text.append(data)
+        if self.text is None or self.hidden[-1]:
+            return
+        self.length += len(data)
+        if self.length > MAX_LINE_BYTES:
+            raise _Refused(f"has a segment of more than {MAX_LINE_BYTES:,} characters")
+        self.text.append(data)
 
     def declared(self, name: str, *_: object) -> None:
         raise _Refused(f"declares an entity ({name}), which a translation memory has no use for")

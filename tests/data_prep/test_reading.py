@@ -272,6 +272,11 @@ def test_a_damaged_memory_is_refused(content):
         read(content)
 
 
+def test_a_segment_without_end_is_refused_before_it_fills_the_memory():
+    with pytest.raises(TextError, match="m.tmx, line 1, has a segment of more than 1,000,000 char"):
+        read(memory(unit(("de", "x " * 600_000), ("en", "x"))))
+
+
 def test_another_root_is_refused():
     with pytest.raises(TextError, match="m.tmx, line 1, begins with the element 'xliff' instead"):
         read("<xliff/>")
