@@ -26,6 +26,7 @@ FLOORS = (
     "sources",
     "branches",
     "objectives",
+    "contracts",
     "compiled",
     "precision",
     "vitals",

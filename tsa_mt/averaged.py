@@ -88,16 +88,16 @@ class Averaged(nn.Module):
             model: The model, after ``num_updates`` updates.
             num_updates: Number of updates done.
         """
-        seen = int(self.updates)
+        seen = int(self.get_buffer("updates"))
         if num_updates <= seen:
             return
         share = 1.0 if seen < 0 else max(1.0 / num_updates, 1.0 - self.decay)
         with torch.no_grad():
             for name, tensor in _followed(model):
                 self.get_buffer(name).lerp_(tensor.float(), share)
-            self.updates.fill_(num_updates)
+            self.get_buffer("updates").fill_(num_updates)
 
-    def teach(self, model: nn.Module, net_input: Dict[str, Any]) -> TeacherOutputs:
+    def teach(self, model: Any, net_input: Dict[str, Any]) -> TeacherOutputs:
         """Runs the averaged model on a batch, without gradients and without dropout.
 
         Call it before the model's own forward of that batch: the parameters are lent to it.
@@ -161,7 +161,7 @@ def _nested(root: nn.Module, path: List[str]) -> nn.Module:
     for part in path:
         if part not in root._modules:
             root.add_module(part, nn.Module())
-        root = root._modules[part]
+        root = root.get_submodule(part)
     return root
 
 

@@ -5,7 +5,7 @@ the model works on rows and knows neither padding nor time.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -69,18 +69,19 @@ class _ScaledGradient(torch.autograd.Function):
     """The identity, whose gradient is multiplied by a number."""
 
     @staticmethod
-    def forward(ctx, tensor: Tensor, factor: float) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, factor: float) -> Tensor:
         ctx.factor = factor
         return tensor.view_as(tensor)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None]:
         return grad * ctx.factor, None
 
 
 def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
     """The same tensor; the gradient that flows back through it is multiplied by ``factor``."""
-    return _ScaledGradient.apply(tensor, factor)
+    scaled: Tensor = _ScaledGradient.apply(tensor, factor)  # type: ignore[no-untyped-call]
+    return scaled
 
 
 @dataclass(frozen=True, eq=False)

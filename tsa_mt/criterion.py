@@ -24,6 +24,7 @@ from omegaconf import II, OmegaConf
 from torch import Tensor
 
 from tsa_mt.branches import Projection, TeacherOutputs
+from tsa_mt.contracts import Teaching, TreeModel
 from tsa_mt.dropout import cheapen
 from tsa_mt.head import HeadResult, branch_head
 from tsa_mt.memory import keep_freed_memory
@@ -36,7 +37,7 @@ from tsa_mt.objectives.registry import find_objective
 from tsa_mt.objectives.rows import PER_ROW, Context, Rows
 from tsa_mt.precision import CHOICES, Precision, settle
 from tsa_mt.row_share import draw_rows, shared_head
-from tsa_mt.teacher import Teacher, TeacherPass, load_teachers
+from tsa_mt.teacher import TeacherPass, load_teachers
 from tsa_mt.vitals import REST, TASK, entropy, headroom
 
 RESOLVER = "tsa_mt.model"
@@ -94,7 +95,7 @@ class OnlineKDConfig(FairseqDataclass):
             "until they are again [default: the training ends]"
         },
     )
-    kd_precision: ChoiceEnum(CHOICES) = field(
+    kd_precision: ChoiceEnum(CHOICES) = field(  # type: ignore[valid-type]
         default="float32",
         metadata={
             "help": "arithmetic of matrix products; auto = bfloat16 where one product of each "
@@ -140,7 +141,7 @@ class OnlineKDCriterion(FairseqCriterion):
 
     def __init__(
         self,
-        task,
+        task: Any,
         sentence_avg: bool,
         max_update: int,
         label_smoothing: float = 0.0,
@@ -197,9 +198,12 @@ class OnlineKDCriterion(FairseqCriterion):
         self.row_share = kd_row_share
         self.seed = seed
         taught = find_objective(kd_objective).needs_teacher
-        self.teachers: List[Teacher] = load_teachers(kd_teacher, task) if taught else []
+        loaded = load_teachers(kd_teacher, task) if taught else []
+        self.teachers: List[Teaching] = list(loaded)
 
-    def forward(self, model, sample, reduce: bool = True) -> Tuple[Tensor, int, Dict[str, Any]]:
+    def forward(
+        self, model: TreeModel, sample: Dict[str, Any], reduce: bool = True
+    ) -> Tuple[Tensor, int, Dict[str, Any]]:
         """Computes the loss of a batch.
 
         Returns:
@@ -207,7 +211,7 @@ class OnlineKDCriterion(FairseqCriterion):
             the logging output: sums, with the same keys on every worker.
         """
         if self.cheap_dropout:
-            cheapen(model)
+            cheapen(model)  # type: ignore[arg-type]  # a module as well
         with self._arithmetic(sample):
             result, rows = self.compute(model, sample)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
@@ -240,7 +244,7 @@ class OnlineKDCriterion(FairseqCriterion):
         """Computes in this arithmetic, whatever the options say."""
         self._precision = precision
 
-    def _arithmetic(self, sample) -> ContextManager:
+    def _arithmetic(self, sample: Dict[str, Any]) -> ContextManager[Any]:
         """Products run in the chosen arithmetic within it."""
         device = sample["target"].device.type
         precision = self.precision(device)
@@ -250,11 +254,11 @@ class OnlineKDCriterion(FairseqCriterion):
         sentences = [each for each in inputs if isinstance(each, Tensor) and each.dim() == 2]
         return precision.products(device, max([each.shape[1] for each in sentences], default=0))
 
-    def _decodes(self, model) -> bool:
+    def _decodes(self, model: TreeModel) -> bool:
         """Whether all leaves together translate this batch; with one leaf there is no ensemble."""
         return self.eval_ensemble and not self.training and len(model.tree.leaves) > 1
 
-    def _ensemble_bleu(self, model, sample) -> Dict[str, Any]:
+    def _ensemble_bleu(self, model: TreeModel, sample: Dict[str, Any]) -> Dict[str, Any]:
         """What a BLEU over the whole set needs to know of this batch; as fairseq's own task."""
         with model.deciding_together():
             bleu = self.task._inference_with_bleu(self.task.sequence_generator, sample, model)
@@ -263,7 +267,7 @@ class OnlineKDCriterion(FairseqCriterion):
         matches += [("sys_len", bleu.sys_len), ("ref_len", bleu.ref_len)]
         return {f"{ENSEMBLE_BLEU}{name}": count for name, count in matches}
 
-    def compute(self, model, sample) -> Tuple[HeadResult, int]:
+    def compute(self, model: TreeModel, sample: Dict[str, Any]) -> Tuple[HeadResult, int]:
         """Runs the model and the head.
 
         Returns:
@@ -293,20 +297,20 @@ class OnlineKDCriterion(FairseqCriterion):
             target,
             context,
             chunk_rows=self.kd_chunk_rows,
-            observer=lambda *chunk: self._observe(model, *chunk),
+            observer=partial(self._observe, model),
             teachers=averaged.rows(keep) if averaged else self._taught_rows(passes, keep),
         )
         logged = gate_statistics(kept.gates, objective.leaves)
         if isinstance(objective, RampedObjective):
-            logged["ramp"] = target.shape[0] * objective.ramp(context)
+            logged["ramp"] = result.total.new_tensor(target.shape[0] * objective.ramp(context))
         result.statistics.update({f"{PER_ROW}{name}": value for name, value in logged.items()})
         return result, target.shape[0]
 
-    def _bridge_projection(self, model) -> Projection:
+    def _bridge_projection(self, model: TreeModel) -> Projection:
         """The bridge's own projection where it has one, else the teacher's."""
-        return getattr(model, "bridge_projection", None) or self.teachers[0].projection
+        return model.bridge_projection or self.teachers[0].projection
 
-    def _run_teachers(self, model, net_input: Dict[str, Tensor]) -> List[TeacherPass]:
+    def _run_teachers(self, model: TreeModel, net_input: Dict[str, Tensor]) -> List[TeacherPass]:
         if not self.teachers:
             return []
         passes = [teacher.run(net_input, next(model.parameters())) for teacher in self.teachers]
@@ -314,7 +318,9 @@ class OnlineKDCriterion(FairseqCriterion):
             return passes
         return [replace(each, hidden=[], encoded={}) for each in passes]  # frees the memory
 
-    def _run_average(self, model, net_input: Dict[str, Tensor]) -> Optional[TeacherOutputs]:
+    def _run_average(
+        self, model: TreeModel, net_input: Dict[str, Tensor]
+    ) -> Optional[TeacherOutputs]:
         if model.objective.average_decay is None:
             return None
         return model.averaged_teachers(net_input)
@@ -325,7 +331,7 @@ class OnlineKDCriterion(FairseqCriterion):
         projections = [teacher.projection for teacher in self.teachers]
         return TeacherOutputs([each.features for each in passes], projections).rows(keep)
 
-    def _context(self, model) -> Context:
+    def _context(self, model: TreeModel) -> Context:
         """Validation has every term at its full weight, so that its totals compare over time."""
         if not self.training:
             return Context(label_smoothing=self.label_smoothing)
@@ -333,7 +339,7 @@ class OnlineKDCriterion(FairseqCriterion):
         started = model.num_updates >= model.objective.config.start
         return Context(done, self.label_smoothing, started)
 
-    def _observe(self, model, rows: Rows, first: bool) -> Dict[str, Tensor]:
+    def _observe(self, model: TreeModel, rows: Rows, first: bool) -> Dict[str, Tensor]:
         """Statistics of a chunk; how alike the leaves are is sampled from one chunk in training.
 
         Extra leaves of the objective and further passes, which follow, are not observed. A model
@@ -381,7 +387,7 @@ class OnlineKDCriterion(FairseqCriterion):
     def reduce_metrics(cls, logging_outputs: List[Dict[str, Any]]) -> None:
         """Aggregates the logging outputs of all workers into fairseq's meters."""
 
-        def total(key: str):
+        def total(key: str) -> Any:
             return sum(log.get(key, 0) for log in logging_outputs)
 
         if not logging_outputs:
@@ -434,9 +440,9 @@ def _log_headroom(nats: Any, rows: Any, leaves: int) -> None:
         return
     metrics.log_scalar("headroom", _bits(nats, rows), rows, round=4)
 
-    def ensemble(meters):
+    def ensemble(meters: Any) -> float:
         mean = sum(meters[f"nll_b{leaf}"].avg for leaf in range(leaves)) / leaves
-        return round(utils.item(mean - meters["headroom"].avg), 3)
+        return float(round(utils.item(mean - meters["headroom"].avg), 3))
 
     metrics.log_derived("nll_ensemble", ensemble)
 
@@ -454,7 +460,7 @@ def _log_pressure(leaf: int, task: Any, rest: Any) -> None:
     metrics.log_scalar_sum(f"_{TASK}{leaf}", utils.item(task))
     metrics.log_scalar_sum(f"_{REST}{leaf}", utils.item(rest))
 
-    def ratio(meters):
+    def ratio(meters: Any) -> float:
         task, rest = (meters[f"_{name}{leaf}"].sum for name in (TASK, REST))
         return round(math.sqrt(rest / task), 4) if task else 0.0
 
@@ -473,7 +479,7 @@ def _log_ensemble_bleu(sums: Dict[str, Any]) -> None:
         metrics.log_scalar_sum(key, utils.item(value))
     orders = sorted(key for key in sums if "counts_" in key)
 
-    def compute(meters):
+    def compute(meters: Any) -> float:
         from sacrebleu.metrics import BLEU
 
         score = BLEU.compute_bleu(

@@ -22,9 +22,8 @@ from torch.utils.checkpoint import checkpoint
 
 from tsa_mt.branches import BranchOutputs, Projection, TeacherOutputs, group_by_projection
 from tsa_mt.compiled import LEAST_CLASSES, MutualFunction, compiled_mutual
-from tsa_mt.objectives.base import Objective
 from tsa_mt.objectives.mutual import mutual_of
-from tsa_mt.objectives.rows import Context, LossTerms, Predictions, Rows
+from tsa_mt.objectives.rows import Context, Formula, LossTerms, Predictions, Rows
 from tsa_mt.vitals import pressure_sums
 
 CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
@@ -59,7 +58,7 @@ class HeadResult(NamedTuple):
 class _Batch:
     """Everything of one batch that is walked over; tensors are full length (rows)."""
 
-    objective: Objective
+    objective: Formula
     context: Context
     features: List[Tensor]
     groups: List[Tuple[Projection, List[int]]]
@@ -104,7 +103,7 @@ class _Batch:
 
 
 def branch_head(
-    objective: Objective,
+    objective: Formula,
     outputs: BranchOutputs,
     projections: Sequence[Projection],
     target: Tensor,

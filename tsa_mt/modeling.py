@@ -100,12 +100,12 @@ class LearningTree(nn.Module):
     def averaged_teachers(self, net_input: dict[str, Tensor]) -> TeacherOutputs:
         """Features of the averaged leaves for a batch; to be called before `forward`."""
         averaged = self.averaged
-        assert averaged is not None  # the criterion asks only those that have one
+        assert averaged is not None, "the objective asks for no average"
         return averaged.teach(self, net_input)
 
     def set_num_updates(self, num_updates: int) -> None:
         """Remembers the number of updates, which ramp-ups and averages are measured in."""
-        super().set_num_updates(num_updates)  # type: ignore[misc]  # of fairseq's model
+        super().set_num_updates(num_updates)  # type: ignore[misc]  # fairseq's class comes next
         self.num_updates = num_updates
         if self.averaged is not None:
             self.averaged.follow(self, num_updates)

@@ -33,12 +33,12 @@ def _help(owners: List[Tuple[str, dataclasses.Field]]) -> str:
     return f"{owners[0][1].metadata['help']}{kind} [unset = published value; {defaults}]"
 
 
-def objective_fields() -> List[Tuple[str, type, dataclasses.Field]]:
+def objective_fields() -> List[Tuple[str, Any, Any]]:
     """Fields for `dataclasses.make_dataclass`: ``kd_objective`` and every ``kd_OPTION``.
 
     Switches are text fields that take ``yes`` or ``no``, so that unset can mean the method's own.
     """
-    fields = [
+    fields: List[Tuple[str, Any, Any]] = [
         (
             "kd_objective",
             str,

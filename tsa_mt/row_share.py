@@ -90,6 +90,10 @@ class _Leader:
 
     def __init__(self, objective: Objective):
         self.objective = objective
+        self.leaves = 1
+
+    def task_weight(self, context: Context) -> float:
+        return self.objective.task_weight(context)
 
     def terms(self, rows: Rows) -> LossTerms:
         return {"task": _leader_task(self.objective, rows, list(range(rows.leaves)))}

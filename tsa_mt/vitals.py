@@ -15,14 +15,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tsa_mt.objectives.base import Objective
-from tsa_mt.objectives.rows import Rows
+from tsa_mt.objectives.rows import Formula, Rows
 
 TASK, REST = "pressure_task_b", "pressure_rest_b"
 
 
 def pressure_sums(
-    objective: Objective,
+    objective: Formula,
     rows: Rows,
     gradient: Tensor,
     into_features: Callable[[int, Tensor], Tensor],

@@ -46,7 +46,7 @@ class Option(Generic[Value]):
     """
 
     def __init__(self, default: Value, help: str, allowed: Range | None = None):
-        self.default = default
+        self.default: Value = default
         self.help = help
         self.allowed = allowed
         self.name = ""

@@ -82,7 +82,8 @@ class Consistency(Objective):
 
     def by_pass(self, values: Tensor) -> Tensor:
         """What all leaves of all passes have, as ``(passes, leaves, ...)`` without extra leaves."""
-        return values.unflatten(0, (self.passes, -1))[:, : self.leaves]
+        apart: Tensor = values.unflatten(0, (self.passes, -1))
+        return apart[:, : self.leaves]
 
     def forward(
         self,
@@ -142,8 +143,9 @@ def passes_of(objective: Objective) -> int:
 
 def inputs_of(objective: Objective, net_input: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a model's forward gets for a batch: itself, or in training every pass of it."""
-    several = isinstance(objective, Consistency) and objective.training
-    return objective.repeated(net_input) if several else net_input
+    if isinstance(objective, Consistency) and objective.training:
+        return objective.repeated(net_input)
+    return net_input
 
 
 def check_noise(objective: Objective, model: nn.Module) -> None:

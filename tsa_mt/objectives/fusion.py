@@ -39,7 +39,8 @@ class RowMerge(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Merges ``(..., first)`` and ``(..., second)`` features into one."""
-        return self.norm(self.linear(torch.cat([first, second], dim=-1)))
+        merged: Tensor = self.norm(self.linear(torch.cat([first, second], dim=-1)))
+        return merged
 
 
 class RowGate(nn.Module):

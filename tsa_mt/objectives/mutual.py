@@ -102,7 +102,7 @@ def mutual_function(loss: Mutual, smoothing: float) -> Callable[[Tensor, Tensor]
         column = torch.arange(classes, dtype=wide, device=logits.device)  # exact below 2**24
         index = target.unsqueeze(-1)
         soft = [_Soft(leaf, loss.temperature) for leaf in leaves]
-        mean = sum(leaves) / len(leaves)
+        mean = sum(leaves[1:], leaves[0]) / len(leaves)
         of_target = [leaf.gather(-1, index).squeeze(-1) for leaf in leaves]
         nll = [one.normaliser - value for one, value in zip(soft, of_target)]
         smoothed = [
@@ -115,7 +115,7 @@ def mutual_function(loss: Mutual, smoothing: float) -> Callable[[Tensor, Tensor]
         if loss.divergence:
             gaps = [(one.soft_probs * (leaf - mean)).sum(-1) for one, leaf in zip(soft, leaves)]
             gradients = [
-                sum(both) for both in zip(gradients, _pulls(loss, soft, leaves, mean, gaps))
+                own + pull for own, pull in zip(gradients, _pulls(loss, soft, leaves, mean, gaps))
             ]
         factor = loss.divergence * len(leaves) / loss.temperature
         return MutualSums(

@@ -6,6 +6,7 @@ objective one chunk of rows after the other. Rows know neither padding nor time.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -171,6 +172,20 @@ class Rows(Predictions):
         share of the leaves.
         """
         return _Part(self, leaves, gates)
+
+
+class Formula(Protocol):
+    """The head's view of an objective."""
+
+    @property
+    def leaves(self) -> int:
+        """Number of leaves in one pass, without extra ones."""
+
+    def terms(self, rows: Rows) -> LossTerms:
+        """Named, weighted sums over rows."""
+
+    def task_weight(self, context: Context) -> float:
+        """Weight of the task loss of one leaf."""
 
 
 class _Part(Rows):

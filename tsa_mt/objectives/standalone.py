@@ -1,7 +1,7 @@
 """Objectives in a plain PyTorch training loop, without a tree model, a head or fairseq."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 from torch.nn.functional import linear
@@ -14,15 +14,15 @@ from tsa_mt.tree import Tree
 class Evaluated(Protocol):
     """What is asked of an objective; see `tsa_mt.objectives.base.Objective` for the meaning."""
 
-    name: str
+    name: ClassVar[str]
+    fuses_features: ClassVar[bool]
+    needs_teacher: ClassVar[bool]
+    needs_bridge: ClassVar[bool]
     tree: Tree
     leaves: int
     feature_dim: int
     num_classes: int
     label_smoothing: float
-    fuses_features: bool
-    needs_teacher: bool
-    needs_bridge: bool
 
     @property
     def average_decay(self) -> float | None:
