@@ -198,7 +198,7 @@ class OnlineKDCriterion(FairseqCriterion):
         self.row_share = kd_row_share
         self.seed = seed
         taught = find_objective(kd_objective).needs_teacher
-        loaded = load_teachers(kd_teacher, task) if taught else []
+        loaded = load_teachers(kd_teacher or "", task) if taught else []
         self.teachers: List[Teaching] = list(loaded)
 
     def forward(
