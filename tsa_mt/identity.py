@@ -7,7 +7,7 @@ that differs is refused by the name of what differs.
 
 import contextlib
 import hashlib
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, Optional
 
 from fairseq.trainer import Trainer
 
@@ -46,8 +46,8 @@ def of(trainer: Trainer) -> Dict[str, Any]:
 
 def _words(task: Any) -> Optional[str]:
     """A hash over the words of the dictionaries, in order; unset where there are none."""
-    found = [getattr(task, name, None) for name in ("src_dict", "tgt_dict", "dictionary")]
-    lists: List[List[str]] = [each.symbols for each in found if hasattr(each, "symbols")]
+    found = (getattr(task, name, None) for name in ("src_dict", "tgt_dict", "dictionary"))
+    lists = [each.symbols for each in found if each is not None and hasattr(each, "symbols")]
     return hashlib.sha256(repr(lists).encode()).hexdigest() if lists else None
 
 

@@ -75,11 +75,12 @@ def install() -> None:
     Trainer.__init__, Trainer.valid_step, Trainer.set_num_updates = checked, validated, counted
 
 
-def shipping(model: nn.Module) -> ContextManager[None]:
+def shipping(model: Any) -> ContextManager[None]:
     """A while in which a model has the weights that it ships with."""
     average = getattr(model, "averaged", None)
-    ships = average is not None and model.objective.ships_average
-    return average.in_place(model) if ships else contextlib.nullcontext()
+    if average is None or not model.objective.ships_average:
+        return contextlib.nullcontext()
+    return average.in_place(model)
 
 
 _REACHED: Dict[str, str] = {}
