@@ -30,7 +30,7 @@ class AnotherRun(ValueError):
 
 
 def of(trainer: Trainer) -> Dict[str, Any]:
-    """The identity of a training: plain values by name."""
+    """The identity of a training: plain values by name, the most telling first."""
     method = run_facts.method_of(trainer.get_model(), None)
     config = trainer.cfg
     subsets = config.dataset.valid_subset.split(",")
@@ -38,9 +38,9 @@ def of(trainer: Trainer) -> Dict[str, Any]:
     return {
         "objective": method["objective"],
         "tree": method["tree"],
-        **{f"option {name}": value for name, value in method["options"].items()},
-        "dictionaries": _words(trainer.task),
+        "dictionaries": _words(trainer.task),  # before the data, whose hash covers their files
         "data": run_facts.data_at_start(data, ("train", *subsets))["sha256"],
+        **{f"option {name}": value for name, value in method["options"].items()},
     }
 
 
@@ -66,12 +66,12 @@ def check(path: str, found: Optional[Dict[str, Any]]) -> None:
     """Refuses a checkpoint of another identity than is expected; one that does not tell is taken.
 
     Raises:
-        AnotherRun: Something differs.
+        AnotherRun: Something differs. It names the first such thing in the order of `of`.
     """
     if not found or _expected is None:
         return
-    for name in found.keys() & _expected.keys():
-        if found[name] != _expected[name]:
+    for name, value in _expected.items():
+        if name in found and found[name] != value:
             raise AnotherRun(
                 f"{path} was trained with {_said(name, found)} and this training has "
                 f"{_said(name, _expected)}; {REMEDIES.get(name, ANEW)}"

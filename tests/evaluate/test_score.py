@@ -436,7 +436,7 @@ def test_a_pipe_is_scored(tmp_path, capsys):
     [
         ("1\tein Haus\n2\tein Hund\n", "is a table: every line has 2 columns separated by tabs"),
         ('<?xml version="1.0"?>\n<tmx version="1.4"></tmx>', "is a translation memory (TMX)"),
-        ("PK\x03\x04", "is a zip archive"),
+        ("PK\x03\x04\x14", "is a zip archive"),
     ],
 )
 def test_what_holds_no_lines_of_one_side_is_refused(content, message, tmp_path, capsys):

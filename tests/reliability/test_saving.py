@@ -11,6 +11,8 @@ from fairseq import checkpoint_utils
 from trained import state
 
 from tsa_mt import checksum, files, saving
+from tsa_mt.export.checkpoint import load_checkpoint
+from tsa_mt.vision.checkpoint import read_classifier
 
 
 def flip(path):
@@ -94,6 +96,9 @@ def test_a_flipped_byte_is_refused_wherever_a_checkpoint_is_read(train, tmp_path
         checkpoint_utils.load_checkpoint_to_cpu(str(path))
     with pytest.raises(checksum.DamagedCheckpoint, match=f"checkpoint {path} is damaged"):
         train(tmp_path / "other", "--restore-file", path)
+    for read in (load_checkpoint, read_classifier):
+        with pytest.raises(checksum.DamagedCheckpoint, match=f"checkpoint {path} is damaged"):
+            read(path)
 
 
 def test_checkpoints_from_before_checksums_are_read(tmp_path):

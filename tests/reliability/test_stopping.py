@@ -45,6 +45,15 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     assert ends == ["interrupted: SIGTERM", "finished"]
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT as a terminal leaves it: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
 def test_sigusr1_and_sigint_stop_as_sigterm_does(number, train, signal_at, tmp_path, capfd):
     signal_at(Trainer, "train_step", 2, number)

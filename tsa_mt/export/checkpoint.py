@@ -15,6 +15,7 @@ from typing import Dict, Iterable, List, NamedTuple, Tuple
 import torch
 from torch import Tensor
 
+from tsa_mt import checksum
 from tsa_mt.compat import allowing, checkpoint_classes
 from tsa_mt.files import PathLike, digest, writing
 
@@ -52,6 +53,7 @@ def load_checkpoint(path: PathLike) -> dict:
 
     Raises:
         FileNotFoundError: There is no such file.
+        DamagedCheckpoint: It loads, and a part of it does not match its checksum.
         ValueError: The file is damaged, holds classes that safe loading refuses, or is no
             checkpoint with a model in it.
     """
@@ -63,6 +65,7 @@ def load_checkpoint(path: PathLike) -> dict:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         raise ValueError(_why_unreadable(path, error)) from error
+    checksum.check(path)
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise ValueError(f"{path} is not a fairseq checkpoint: it holds no 'model' weights")
     return state

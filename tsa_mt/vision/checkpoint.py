@@ -9,6 +9,7 @@ from typing import Any, Dict, List
 import torch
 from torch import Tensor, nn
 
+from tsa_mt import checksum
 from tsa_mt.averaged import averaged_weights
 from tsa_mt.compat import allowing, checkpoint_classes
 from tsa_mt.options import default_tree
@@ -101,6 +102,7 @@ def read_classifier(path: str, ema: bool = False, averaged: bool = False) -> Tra
 
     Raises:
         FileNotFoundError: There is no such file.
+        DamagedCheckpoint: It loads, and a part of it does not match its checksum.
         ValueError: It is damaged, of another task, or has no averaged weights.
     """
     if not Path(path).is_file():
@@ -111,6 +113,7 @@ def read_classifier(path: str, ema: bool = False, averaged: bool = False) -> Tra
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise ValueError(f"{path} is no readable checkpoint ({reason})") from error
+    checksum.check(path)
     return to_classifier(checkpoint, path, ema, averaged)
 
 
