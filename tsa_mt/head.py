@@ -390,7 +390,7 @@ class _Gradients:
     def _add_features(self, leaves: List[int], gradient: Tensor, rows: slice) -> None:
         for leaf, piece in zip(leaves, gradient):
             if self.features[leaf] is not None:
-                self.features[leaf][rows] = piece
+                self.features[leaf][rows] += piece
 
     def cast(self) -> List[Optional[Tensor]]:
         """The gradients in the order and types of `_Batch.inputs`; ``None`` where frozen."""
