@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tsa_mt.objectives import OBJECTIVES
+from tsa_mt.sources import AVERAGED
 
 ALIKE = ("kdcl_linear", "kdcl_min_logit")  # differ from kdcl_naive in a formula without state
 UNTAUGHT = [n for n, cls in OBJECTIVES.items() if not cls.needs_teacher and n not in ALIKE]
@@ -66,7 +67,7 @@ def test_a_training_resumes_exactly(name, more, trained, tiny_data, train, tmp_p
 
 
 @pytest.mark.parametrize(("name", "more"), RUNS, ids=str)
-def test_the_leader_decodes_like_its_export(name, more, trained, tiny_data, tmp_path):
+def test_what_ships_decodes_like_its_export(name, more, trained, tiny_data, tmp_path):
     from fairseq import checkpoint_utils
 
     from tsa_mt.cli import main
@@ -77,10 +78,11 @@ def test_the_leader_decodes_like_its_export(name, more, trained, tiny_data, tmp_
     assert main(["export", str(checkpoint), str(target), *arguments]) == 0
     (exported,) = target.glob("*.pt")
     tokens = torch.tensor([[9, 12, 7, 2], [1, 20, 5, 2]])
+    shipped = {"decode_branch": AVERAGED} if OBJECTIVES[name].ships_average else {}
     hypotheses = []
-    for path in (checkpoint, exported):
+    for path, overrides in ((checkpoint, shipped), (exported, {})):
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(path)], arg_overrides={"data": str(tiny_data)}
+            [str(path)], arg_overrides={"data": str(tiny_data), **overrides}
         )
         model.eval()
         generator = task.build_generator([model], beam_args())

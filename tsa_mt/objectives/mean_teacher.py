@@ -12,7 +12,8 @@ own average::
   (``--kd-rampup-updates`` sets one; the paper ramps up over 40,000 of 150,000 updates).
 * With ``leader_teaches`` the averaged leader teaches every leaf.
 * Direction: ``KL(average || leaf)``. Detached: the average. Summed over leaves.
-* One leaf is enough (tree ``chain``). The average ships as branch ``averaged``.
+* One leaf is enough (tree ``chain``).
+* The raw leader ships. ``--branch averaged`` takes the average.
 * Standalone call: pass the averaged leaves' logits, leaf by leaf, as ``teacher_logits``.
 """
 
