@@ -49,6 +49,7 @@ def mean_teacher(inputs, target, parameters, case):
     return terms
 
 
+REFERENCES = {"ensemble": ensemble, "mean_teacher": mean_teacher}
 OPTIONS = ({}, {"strength": 0.6, "temperature": 2.0}, {"temperature": 1.5, "leader_alone": True})
 TAUGHT = ({}, {"strength": 0.6, "temperature": 2.0}, {"temperature": 1.5, "leader_teaches": True})
 

@@ -71,10 +71,13 @@ OTHERS = {
 }
 """References of another form than the tests' usual one."""
 
+FILES = {"mean_teacher": "ensemble"}
+"""Objectives whose reference is in the test of another file."""
+
 
 def reference_of(name):
     """The reference of an objective with the published options: that of its file's test."""
-    module = OBJECTIVES[name].__module__.rpartition(".")[2]
+    module = FILES.get(name) or OBJECTIVES[name].__module__.rpartition(".")[2]
     return OTHERS.get(name) or _terms(f"test_{module}", name)
 
 
