@@ -50,7 +50,10 @@ class Recording:
         with self._guarded():
             self.recorder = _start(trainer, validation_is_due)
             known = any(entry.get("counted_tokens") for entry in self.recorder.earlier)
-            self._to_count = 0 if known else COUNTED_UPDATES
+            # Compiled code is not compiled under a counter, and rounds in another way. So a
+            # training that goes on must count the updates that it would have counted at once.
+            left = max(0, COUNTED_UPDATES - trainer.get_num_updates())
+            self._to_count = left if known else COUNTED_UPDATES
 
     def belongs_to(self, trainer: Trainer) -> bool:
         """Whether it is this trainer's."""
