@@ -92,8 +92,18 @@ class LearningTree(nn.Module):
         return getattr(self.get_submodule(self.branches_at), name, None)
 
     def keep_average(self) -> None:
-        """Starts the averaged copy of the complete model, where the objective asks for one."""
+        """Starts the averaged copy of the complete model, where the objective asks for one.
+
+        Raises:
+            ValueError: The averaged leader is to decode, but the objective asks for none.
+        """
         decay = self.objective.average_decay
+        if decay is None and self.decodes_average:
+            raise ValueError(
+                f"decode_branch {AVERAGED} is the averaged leader, but objective "
+                f"'{self.objective.name}' keeps no moving average; take a leaf's number or -1, "
+                f"their ensemble"
+            )
         if decay is not None:
             self.get_submodule(self.branches_at).averaged = Averaged(self, decay)
 

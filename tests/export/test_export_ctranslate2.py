@@ -28,6 +28,17 @@ def translate(folder, sources):
     return [result.hypotheses[0] for result in results]
 
 
+def lost(model, sources, ours, theirs):
+    """By how much the model finds others' translations more likely per token, where they differ."""
+    rows = [row for row in zip(sources, ours, theirs, strict=True) if row[1] != row[2]]
+    texts, *pair = zip(*rows, strict=True) if rows else ((), (), ())
+    means = [
+        [sum(score.log_probs) / len(score.log_probs) for score in model.score_batch(texts, found)]
+        for found in pair
+    ]
+    return [theirs - ours for ours, theirs in zip(*means, strict=True)]
+
+
 @pytest.fixture(scope="module")
 def pieces(toy):
     """The test set as subword pieces."""
@@ -36,14 +47,16 @@ def pieces(toy):
 
 @pytest.mark.parametrize(("model", "branch"), [*BRANCHES, ("stock", 0)])
 def test_a_converted_branch_translates_like_fairseq(model, branch, runs, exports, pieces, tmp_path):
-    """The same tokens, a near tie aside, and for fairseq's tokens the same log probabilities."""
+    """The same tokens, near ties aside, and for fairseq's tokens the same log probabilities.
+
+    The number of ties is the trained model's, so each must be one: as likely per token, nearly.
+    """
     folder = convert(runs[model] / "checkpoint_last.pt", tmp_path / "ct2", branch=branch)
     expected = [text.split() for text in exports.stock.values(f"{model}{branch}", "H")]
     assert len(expected) == 61
-    same = [
-        ours == theirs for ours, theirs in zip(translate(folder, pieces), expected, strict=True)
-    ]
-    assert sum(same) >= 60
+    ties = lost(translator(folder), pieces, translate(folder, pieces), expected)
+    assert len(ties) <= 3
+    assert ties == pytest.approx([0] * len(ties), abs=1e-2)
     positional = exports.stock.values(f"{model}{branch}", "P")
     scores = translator(folder).score_batch(pieces, expected)
     for score, printed in zip(scores, positional, strict=True):

@@ -48,8 +48,9 @@ class TreeTransformer(LearningTree, TransformerModelBase):
 
         Raises:
             ValueError: Options that a tree decoder cannot honour (all of them are listed), a
-                malformed or unfitting tree, objective options out of place, or a teacher that a
-                bridge cannot grow out of.
+                malformed or unfitting tree, objective options out of place, an average to decode
+                with that the objective does not keep, or a teacher that a bridge cannot grow out
+                of.
         """
         args = flat_namespace(cfg)
         tree = resolve_tree(args)
@@ -65,8 +66,8 @@ class TreeTransformer(LearningTree, TransformerModelBase):
             model.decoder.branches.bridge = bridge
         if model.objective.rescales_shared and isinstance(model.encoder, TreeEncoder):
             model.encoder.rescale_forks()
-        model.keep_average()
         model.decodes_average = branch == AVERAGED
+        model.keep_average()
         return model
 
     @classmethod
