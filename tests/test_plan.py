@@ -1,5 +1,6 @@
 """``tsa-mt plan``: what it promises is what real updates under fairseq's trainer cost."""
 
+import gc
 import json
 
 import pytest
@@ -73,6 +74,7 @@ def real_trainer(subject, optimizer, *flags):
 
 def real_peak(subject, optimizer, *flags, batches=1):
     """Most bytes that tensors and kernels held on a CPU, from an empty start to two updates."""
+    gc.collect()  # what dies meanwhile would count as freed without having counted as allocated
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         trainer = real_trainer(subject, optimizer, "--cpu", *flags)

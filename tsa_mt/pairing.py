@@ -20,7 +20,7 @@ from torch import nn
 
 from tsa_mt.criterion import OnlineKDCriterion
 from tsa_mt.objectives.consistency import check_noise
-from tsa_mt.objectives.ramp import FULL, RampedObjective, doubt, progress
+from tsa_mt.objectives.ramp import FULL, RampedObjective, doubt, length_known, progress
 from tsa_mt.objectives.rows import Context
 
 logger = logging.getLogger(__name__)
@@ -106,9 +106,12 @@ def warn_of_ramp(model: nn.Module, cfg: Any) -> None:
 
 def _reached(model: nn.Module, num_updates: int, max_update: int) -> Dict[str, str]:
     objective = getattr(model, "objective", None)
+    max_update = max_update or 0
     if not isinstance(objective, RampedObjective) or not num_updates:
         return {}
-    weight = objective.ramp(Context(progress(objective, num_updates, max_update or 0)))
+    if not length_known(objective, max_update):
+        return {}  # the criterion, which may know it, refuses the update otherwise
+    weight = objective.ramp(Context(progress(objective, num_updates, max_update)))
     told = f"reached {weight:.1%} of its weight at update {num_updates:,}, where training ended"
     return {objective.name: "" if weight >= FULL else told}
 

@@ -24,6 +24,7 @@ def test_a_fraction_of_max_update_is_doubted_where_the_training_may_end_before()
     assert "--patience may end the training long before" in said and "--kd-rampup-updates" in said
     assert doubt(okddip(), 300_000, []) == ""
     assert doubt(okddip(rampup_updates=500), 300_000, ["--patience"]) == ""
+    assert doubt(okddip(), 0, ["--patience"]) == ""  # no length: the criterion refuses it
     assert doubt(build_objective("tsa", "0(1,1)", 8, 5), 300_000, ["--patience"]) == ""
 
 
@@ -43,3 +44,8 @@ def test_what_was_reached_is_told_at_the_end(caplog, monkeypatch):
     pairing._REACHED.update(pairing._reached(model, 90, 0))
     pairing._tell()
     assert caplog.text == ""
+
+
+def test_nothing_is_said_to_be_reached_of_a_ramp_up_without_a_known_length():
+    model = type("Model", (), {"objective": okddip()})()
+    assert pairing._reached(model, 50, 0) == {}

@@ -43,6 +43,13 @@ def progress(objective: Objective, num_updates: int, max_update: int) -> float:
     return min(1.0, done / length) if length else 1.0
 
 
+def length_known(objective: Objective, max_update: int) -> bool:
+    """Whether the ramp-up has a length: only a fraction of an open-ended training has none."""
+    if not isinstance(objective, RampedObjective) or not objective.rampup:
+        return True
+    return max_update > 0 or objective.rampup_updates > 0
+
+
 def ramp_updates(objective: Objective, max_update: int) -> float:
     """Length of an objective's ramp-up in updates, 0 where there is none.
 
@@ -51,7 +58,7 @@ def ramp_updates(objective: Objective, max_update: int) -> float:
     """
     if not isinstance(objective, RampedObjective):
         return 0.0
-    if objective.rampup and not objective.rampup_updates and max_update <= 0:
+    if not length_known(objective, max_update):
         raise ValueError(
             f"objective {objective.name!r} ramps up over {objective.rampup:g} of the training, "
             f"whose length is not known; give --max-update, or the ramp-up's own length with "
@@ -74,14 +81,15 @@ def full_at(objective: Objective, max_update: int) -> int:
 def doubt(objective: Objective, max_update: int, early_ends: Sequence[str]) -> str:
     """Why distillation may never come into force, in a sentence; empty where nothing says so.
 
+    A ramp-up of unknown length is refused by the first update, and gets no sentence here.
+
     Args:
         objective: Any objective.
         max_update: Length of the whole training, 0 where it is not known.
         early_ends: Flags that may end it before.
-
-    Raises:
-        ValueError: See `ramp_updates`.
     """
+    if not length_known(objective, max_update):
+        return ""
     reached = full_at(objective, max_update)
     said = f"objective {objective.name!r} distils with {FULL:.0%} of its weight from update "
     if 0 < max_update < reached:
