@@ -542,7 +542,9 @@ def _checked(
         raise _not_utf8(name, number + line + 1, joined, fault) from None
 
 
-def _not_utf8(name: str, line: int, data: bytes, fault: UnicodeDecodeError) -> TextError:
+def _not_utf8(
+    name: str, line: int, data: bytes | bytearray, fault: UnicodeDecodeError
+) -> TextError:
     return TextError(
         f"{name}, line {line}, is not UTF-8 (byte 0x{data[fault.start]:02x}); "
         "convert the file, e.g. by iconv, or remove the line"
